@@ -11,6 +11,7 @@ from attrs import frozen
 from rio_chain._core.units import escape_nonprintable
 from rio_chain.errors import ChainDefinitionError, LimitExceeded
 from rio_chain.policies._limit import Limit
+from rio_chain.policies._limit_lines import LimitLines
 from rio_chain.policies._limit_queue import Arrival, LimitPermit, QueuedCall
 from rio_chain.policies._permit import Answer, Call, Clock, PendingPermit, Permit
 from rio_chain.policies._plain_data import Data
@@ -116,7 +117,7 @@ class PendingOfSeveral(PendingPermit):
 
     __slots__ = ("_arrivals", "_at", "_calls", "_limits", "_place", "_woken")
 
-    def __init__(self, limits: tuple[Limit, ...], calls: tuple[Call, ...], arrivals: list[Arrival]) -> None:
+    def __init__(self, limits: tuple[LimitLines, ...], calls: tuple[Call, ...], arrivals: list[Arrival]) -> None:
         super().__init__()
         self._limits = limits
         self._calls = calls
@@ -169,9 +170,12 @@ class PendingOfSeveral(PendingPermit):
         place = self._place
         if self.state != "waiting" or place is None:
             return
+        self._woken = False
         place.ask(clock)
         if place.state == "waiting":
             self.after = place.after
+            if self._woken:  # by another thread, before `after` was set here
+                self.after = 0.0
             return
         if place.state == "answered":
             self.answer, self.state = place.answer, "answered"
