@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 
 from rio_chain.chain._nodes import Node, Scope, TaskNode, parts, walk, with_parts
 from rio_chain.chain._resources import resources_source, totals_of
+from rio_chain.engine._batch_work import ASKED_FOR, AskedFor
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.executors import module_of
 from rio_chain.policies._resource_pool import ResourcePool, TakesResources
@@ -137,11 +138,16 @@ class PlansWithResources:
         """As ``PlanChanges.plan``."""
         if self._before is not None:
             plan = self._before.plan(plan, run)
-        return self._resources.plan(plan) if plan.needing_resources and self._of_balancer(run) else plan
+        if not plan.needing_resources or not self._of_balancer(run, ASKED_FOR.get()):
+            return plan
+        return self._resources.plan(plan)
 
-    def _of_balancer(self, run: Run | None) -> bool:
+    def _of_balancer(self, run: Run | None, asked_for: AskedFor | None) -> bool:
         while run is not None and run not in self._slots:
-            run = None if run.root is not None else run.around  # only runs of their own have a root
+            if run.root is not None:  # it is a run of its own: of a function, or of a batch for the runs that wait
+                batch = asked_for if asked_for is not None and asked_for.run is run else None
+                return batch is not None and any(self._of_balancer(one, batch.outer) for one in batch.waiting)
+            run = run.around
         return run is not None
 
 

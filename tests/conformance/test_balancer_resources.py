@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -69,6 +70,10 @@ def nesting(task: Callable[[Any], Request[Any]]) -> Task[[Any], Any]:
     return Task(outer)
 
 
+def queued(balancer: Balancer, calls: int) -> bool:
+    return waiting(balancer) == calls
+
+
 SHAPES: dict[str, Callable[[Task[[Any], Any]], Chain[[Any], Any]]] = {
     "alone": lambda task: task,
     "retry": lambda task: task.retry(2),
@@ -122,7 +127,7 @@ async def test_the_highest_priority_is_next_and_aging_counts(
         await world.until(lambda: held.order)
         for k in range(3):
             tickets.append(balancer.post(task(k), priority=k))
-            await world.until(lambda k=k: waiting(balancer) == k + 1)
+            await world.until(partial(queued, balancer, k + 1))
             await world.pause(10)
         held.gate.open()
         for ticket in tickets:
@@ -165,6 +170,20 @@ async def test_a_request_that_a_function_returns_runs_without_what_the_function_
         assert (await balancer.arun(hedged(2), deadline=HANG)).result == Success(2)
         assert set(uses) == {1.0}
         await world.until(lambda: used(balancer) == 0)
+
+
+async def test_a_request_that_the_function_of_a_batch_returns_waits_as_well(world: World) -> None:
+    uses: list[float] = []
+
+    async def inner(many: list[int]) -> list[int]:
+        uses.append(used(balancer))
+        return many
+
+    async with world.balancer(workers=10, resources={"gpu": 1}) as balancer:
+        chain = nesting(Task(inner).resources(gpu=1)).batch(Batch(2, wait=1))
+        outcomes = await world.together(*[lambda k=k: balancer.arun(chain(k)) for k in range(4)])
+        assert [outcome.result for outcome in outcomes] == [Success(k) for k in range(4)]
+        assert set(uses) == {1.0}
 
 
 async def test_a_run_that_a_function_begins_itself_is_a_part_of_its_call(world: World) -> None:
