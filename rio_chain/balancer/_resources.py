@@ -33,7 +33,7 @@ class ResourceUse:
     Attributes:
         used: what calls hold now. This includes abandoned calls that still run.
         total: what the balancer has.
-        waiting: how many calls wait for it. A call that needs several waits for one of them at a time.
+        waiting: how many of the calls that wait need it.
     """
 
     used: float
@@ -55,11 +55,11 @@ class BalancerResources:
     """
 
     def __init__(self, given: object, aging: float | None) -> None:
-        self.pools = {name: ResourcePool(name, total, aging) for name, total in sorted(totals_of(given).items())}
+        self.pool = ResourcePool(totals_of(given), aging)
 
     def stats(self) -> dict[str, ResourceUse]:
         """The present use of each."""
-        return {name: ResourceUse(pool.used, pool.total, pool.waiting) for name, pool in self.pools.items()}
+        return {name: ResourceUse(*self.pool.use(name)) for name in self.pool.totals}
 
     def check(self, request: Request[Any]) -> None:
         """Refuse a request with a task that can never have what it needs.
@@ -72,7 +72,7 @@ class BalancerResources:
     def _check(self, plan: Plan) -> None:
         for task in plan.needing_resources:
             for name, amount in task.call.resources:
-                if name not in self.pools or amount > self.pools[name].total:
+                if amount > self.pool.totals.get(name, 0.0):
                     raise self._refusal(task, name, amount)
             if task.call.generator:
                 raise UsageError(
@@ -82,9 +82,9 @@ class BalancerResources:
 
     def _refusal(self, task: PlannedTask, name: str, amount: float) -> UsageError:
         need = resources_source(((name, amount),))
-        enough = {pool.name: f"{pool.total:.15g}" for pool in self.pools.values()} | {name: f"{amount:.15g}"}
+        enough = {known: f"{total:.15g}" for known, total in self.pool.totals.items()} | {name: f"{amount:.15g}"}
         right = ", ".join(f"{known!r}: {total}" for known, total in sorted(enough.items()))
-        have = resources_source(tuple((pool.name, pool.total) for pool in self.pools.values()))
+        have = resources_source(tuple(self.pool.totals.items()))
         return UsageError(
             f"task {task.name} needs {need}, and this balancer has "
             + (f"only {have}" if have else "no resources")
@@ -110,12 +110,12 @@ class BalancerResources:
         made: list[Node] = []
         for node in reversed(list(walk(root))):  # from the last to the first, so that no plan is too deep
             node = with_parts(node, tuple([made.pop() for _ in parts(node)]))  # noqa: PLW2901
-            made.append(self._taking(node) if isinstance(node, TaskNode) and node.resources else node)
+            made.append(
+                Scope(TakesResources(self.pool, node.resources), node)
+                if isinstance(node, TaskNode) and node.resources
+                else node
+            )
         return made[0]
-
-    def _taking(self, node: TaskNode) -> Node:
-        pools, amounts = zip(*((self.pools[name], amount) for name, amount in node.resources), strict=True)
-        return Scope(TakesResources(pools, amounts), node)
 
 
 class PlansWithResources:

@@ -114,7 +114,7 @@ class Limit(LimitLines, Shared, Policy):
 
     def _set(self, rules: LimitRules) -> None:
         self._rules = rules
-        self.concurrency = self.settings.concurrency
+        self.concurrency = rules.places
         self.patience = rules.patience
         self._rule = rules.text + ("" if self.cost is None else f" by {self.cost!r}")
 

@@ -38,7 +38,7 @@ class LimitRules:
         text: the rules in words.
     """
 
-    places: float | None
+    places: int | None
     rate: Rate | None
     patience: float | None
     queue: int | None

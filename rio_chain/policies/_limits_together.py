@@ -11,7 +11,6 @@ from attrs import frozen
 from rio_chain._core.units import escape_nonprintable
 from rio_chain.errors import ChainDefinitionError, LimitExceeded
 from rio_chain.policies._limit import Limit
-from rio_chain.policies._limit_lines import LimitLines
 from rio_chain.policies._limit_queue import Arrival, LimitPermit, QueuedCall
 from rio_chain.policies._permit import Answer, Call, Clock, PendingPermit, Permit
 from rio_chain.policies._plain_data import Data
@@ -117,7 +116,7 @@ class PendingOfSeveral(PendingPermit):
 
     __slots__ = ("_arrivals", "_at", "_calls", "_limits", "_place", "_woken")
 
-    def __init__(self, limits: tuple[LimitLines, ...], calls: tuple[Call, ...], arrivals: list[Arrival]) -> None:
+    def __init__(self, limits: tuple[Limit, ...], calls: tuple[Call, ...], arrivals: list[Arrival]) -> None:
         super().__init__()
         self._limits = limits
         self._calls = calls

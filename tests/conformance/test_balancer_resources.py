@@ -116,6 +116,43 @@ async def test_a_call_that_waits_for_one_resource_holds_no_other(world: World) -
         assert (await both).ok
 
 
+async def test_calls_with_different_needs_all_run_and_never_use_more_than_there_is(world: World) -> None:
+    most = {"a": 0.0, "b": 0.0}
+
+    async def fetch(x: int) -> int:
+        for name, use in balancer.stats().resources.items():
+            most[name] = max(most[name], use.used)
+        await world.pause(x % 3)
+        return x
+
+    task = Task(fetch)
+    tasks = [task.resources(a=1, b=2), task.resources(a=2), task.resources(b=3), task.resources(a=3, b=3)]
+    async with world.balancer(workers=20, resources={"a": 3, "b": 3}) as balancer:
+        outcomes = [o async for o in balancer.amap(lambda k: tasks[k % 4](k), range(80), as_completed=True)]
+        assert [outcome.error for outcome in outcomes] == [None] * 80
+        assert most == {"a": 3, "b": 3}
+        assert {use.used for use in balancer.stats().resources.values()} == {0.0}
+
+
+async def test_a_call_that_needs_much_is_not_overtaken_for_ever(world: World) -> None:
+    order: list[str] = []
+
+    async def fetch(name: str) -> None:
+        order.append(name)
+        await world.pause(5)
+
+    small, large = Task(fetch).resources(gpu=1), Task(fetch).resources(gpu=2)
+    async with world.balancer(workers=30, resources={"gpu": 2}) as balancer:
+        tickets = [balancer.post(small("s")) for _ in range(3)]
+        await world.until(lambda: waiting(balancer) == 1)
+        tickets.append(balancer.post(large("large")))
+        await world.until(lambda: waiting(balancer) == 2 or len(order) > 2)
+        tickets += [balancer.post(small("s")) for _ in range(9)]
+        for ticket in tickets:
+            assert (await ticket).ok
+    assert order.index("large") == 3
+
+
 @pytest.mark.parametrize(("aging", "expected"), [(None, [2, 1, 0]), (1, [0, 1, 2])])
 async def test_the_highest_priority_is_next_and_aging_counts(
     world: World, aging: float | None, expected: list[int]

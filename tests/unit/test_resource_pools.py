@@ -99,5 +99,5 @@ def test_simulate_has_them(resources: Mapping[str, float] | None, takes: float) 
 
 
 def test_the_text_of_a_pool_says_what_is_used() -> None:
-    (pool,) = BalancerResources({"gpu": 2}, None).pools.values()
-    assert repr(pool) == "<resource gpu=2: 0 used, 0 waiting>"
+    pool = BalancerResources({"gpu": 2, "disk": 0.5}, None).pool
+    assert repr(pool) == "<resources: 0 of 0.5 disk, 0 of 2 gpu used>"
