@@ -266,6 +266,12 @@ BUGS = (
         ("policies/test_limit_options.py",),
     ),
     Bug(
+        "calls that need little and overtake one that needs much",
+        "policies/_resource_pool.py",
+        (("            blocked |= place.short\n", ""),),
+        ("test_balancer_resources.py",),
+    ),
+    Bug(
         "resources that a returned Request waits for",
         "engine/_interpreter.py",
         (("        permit.function_returned(parent.run)\n", "        pass\n"),),

@@ -135,22 +135,19 @@ async def test_calls_with_different_needs_all_run_and_never_use_more_than_there_
 
 
 async def test_a_call_that_needs_much_is_not_overtaken_for_ever(world: World) -> None:
-    order: list[str] = []
-
-    async def fetch(name: str) -> None:
-        order.append(name)
-        await world.pause(5)
-
-    small, large = Task(fetch).resources(gpu=1), Task(fetch).resources(gpu=2)
+    held = Held(world)
+    small, large = Task(held.fetch).resources(gpu=1), Task(held.fetch).resources(gpu=2)
     async with world.balancer(workers=30, resources={"gpu": 2}) as balancer:
-        tickets = [balancer.post(small("s")) for _ in range(3)]
-        await world.until(lambda: waiting(balancer) == 1)
-        tickets.append(balancer.post(large("large")))
-        await world.until(lambda: waiting(balancer) == 2 or len(order) > 2)
-        tickets += [balancer.post(small("s")) for _ in range(9)]
+        tickets = []
+        for task, name, calls in [(small, "a", 0), (small, "b", 0), (small, "c", 1), (large, "large", 2)]:
+            tickets.append(balancer.post(task(name)))
+            await world.until(partial(queued, balancer, calls))
+            await world.until(lambda: held.order)
+        tickets += [balancer.post(small("late")) for _ in range(9)]
+        held.gate.open()
         for ticket in tickets:
             assert (await ticket).ok
-    assert order.index("large") == 3
+    assert held.order[2:4] == ["c", "large"]
 
 
 @pytest.mark.parametrize(("aging", "expected"), [(None, [2, 1, 0]), (1, [0, 1, 2])])
