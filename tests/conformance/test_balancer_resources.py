@@ -21,6 +21,7 @@ from rio_chain import (
     Request,
     Task,
     TaskTimedOut,
+    Ticket,
     TicketCancelled,
     UsageError,
     each,
@@ -138,7 +139,7 @@ async def test_a_call_that_needs_much_is_not_overtaken_for_ever(world: World) ->
     held = Held(world)
     small, large = Task(held.fetch).resources(gpu=1), Task(held.fetch).resources(gpu=2)
     async with world.balancer(workers=30, resources={"gpu": 2}) as balancer:
-        tickets = []
+        tickets: list[Ticket[Any]] = []
         for task, name, calls in [(small, "a", 0), (small, "b", 0), (small, "c", 1), (large, "large", 2)]:
             tickets.append(balancer.post(task(name)))
             await world.until(partial(queued, balancer, calls))
@@ -214,7 +215,7 @@ async def test_a_request_that_the_function_of_a_batch_returns_waits_as_well(worl
         return many
 
     async with world.balancer(workers=10, resources={"gpu": 1}) as balancer:
-        chain = nesting(Task(inner).resources(gpu=1)).batch(Batch(2, wait=1))
+        chain: Chain[[Any], Any] = nesting(Task(inner).resources(gpu=1)).batch(Batch(2, wait=1))
         outcomes = await world.together(*[lambda k=k: balancer.arun(chain(k)) for k in range(4)])
         assert [outcome.result for outcome in outcomes] == [Success(k) for k in range(4)]
         assert set(uses) == {1.0}
