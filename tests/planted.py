@@ -266,6 +266,24 @@ BUGS = (
         ("policies/test_limit_options.py",),
     ),
     Bug(
+        "calls that need little and overtake one that needs much",
+        "policies/_resource_pool.py",
+        (("            blocked |= place.short\n", ""),),
+        ("test_balancer_resources.py",),
+    ),
+    Bug(
+        "resources that a returned Request waits for",
+        "engine/_interpreter.py",
+        (("        permit.function_returned(parent.run)\n", "        pass\n"),),
+        ("test_balancer_resources.py",),
+    ),
+    Bug(
+        "resources of a function that the runs in it give back",
+        "engine/_blocking_call.py",
+        (("if self._run is run and self._permit", "if self._permit"),),
+        ("test_balancer_resources.py",),
+    ),
+    Bug(
         "a time limit that fails what has come",
         "engine/_item_runner.py",
         (("        if not self.keeps:\n", "        if True:\n"),),

@@ -2,7 +2,8 @@
 
 from rio_chain.balancer._balancer import Balancer
 from rio_chain.balancer._health import Health
+from rio_chain.balancer._resources import ResourceUse
 from rio_chain.balancer._stats import Histogram, Stats
 from rio_chain.executors._ticket import Ticket
 
-__all__ = ["Balancer", "Health", "Histogram", "Stats", "Ticket"]
+__all__ = ["Balancer", "Health", "Histogram", "ResourceUse", "Stats", "Ticket"]

@@ -22,6 +22,7 @@ from rio_chain.balancer._map_methods import MapMethods
 from rio_chain.balancer._nested_requests import check_not_nested
 from rio_chain.balancer._observe_methods import ObserveMethods
 from rio_chain.balancer._posted_request import OnFull, request_options
+from rio_chain.balancer._resources import checked_resources
 from rio_chain.balancer._share_options import checked_shed, checked_weights
 from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
@@ -80,6 +81,9 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
             processes start with the first call and end with the balancer. Default none.
         lane_bytes: the largest message of a lane, in bytes: a pickled function with its argument, or its answer. A
             larger message is not sent: the call fails with ``LaneMessageTooLarge``. Default 256 MiB.
+        resources: what tasks with ``.resources`` share, as in ``{"gpu": 1, "memory": "8GiB"}``. Each call of such a
+            task waits until all that it needs is free, and holds it while its function runs. A request that needs more
+            than there is in all is refused with ``UsageError``. Default None: ``.resources`` has no effect.
         aging: how much waiting one step of priority counts for, in milliseconds or as a ``timedelta``. The next request
             is the one with the earliest value of (instant of its arrival - ``priority * aging``). With ``aging=500``
             and priorities from 0 to 3, no request is overtaken by one that came more than 1500 ms later. Default None:
@@ -119,6 +123,7 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
         max_abandoned: int | None = None,
         lanes: Mapping[str, int] | None = None,
         lane_bytes: int = 256 * 1024 * 1024,
+        resources: Mapping[str, float | str] | None = None,
         aging: Duration | None = None,
         fair: bool | Mapping[Hashable, float] = False,
         shed: Literal["lowest", "oldest"] | Callable[[Request[Any]], float] | None = None,
@@ -134,6 +139,7 @@ class Balancer(MapMethods, ObserveMethods, NotebookRepr):
             abandon_after=seconds(abandon_after, "abandon_after"),
             max_abandoned=2 * workers if max_abandoned is None else count(max_abandoned, "max_abandoned", least=1),
             lanes=BalancerLanes(lanes, lane_bytes),
+            resources=checked_resources(resources, checked_aging(aging), given),
             buffer=count(buffer, "buffer"),
             aging=checked_aging(aging),
             weights=checked_weights(fair, aging),

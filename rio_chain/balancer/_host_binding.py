@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rio_chain._core.forks import after_fork, renewed
 from rio_chain.balancer._admission import Admission
 from rio_chain.balancer._lanes import BalancerLanes
+from rio_chain.balancer._resources import BalancerResources, PlansWithResources
 from rio_chain.errors import UsageError
 from rio_chain.executors import DEFAULT, loop_module_of, module_of, running_library
 
@@ -27,6 +28,7 @@ class HostBinding:
         executor: the executor, or its name. With None, that of the running loop, or else the default.
         admission: knows whether the balancer is closed.
         lanes: opened with the host, and closed with it.
+        resources: those that tasks on the host wait for. None: they wait for none.
         threads: the most sync functions at once, not counting abandoned ones.
         max_abandoned: the most abandoned calls.
         abandon_after: seconds, for strands that no caller waits for.
@@ -39,6 +41,7 @@ class HostBinding:
         executor: str | Executor | None,
         admission: Admission,
         lanes: BalancerLanes,
+        resources: BalancerResources | None = None,
         *,
         threads: int,
         max_abandoned: int,
@@ -52,6 +55,7 @@ class HostBinding:
         self._executor = executor
         self._admission = admission
         self._lanes = lanes
+        self._resources = resources
         self._sizes = threads, max_abandoned
         self._abandon_after = abandon_after
         self._lost = lost
@@ -119,6 +123,9 @@ class HostBinding:
             if self._pool_before is not None:
                 host.pool.count_abandoned_of(self._pool_before)
             host.runtime.lanes = self._lanes.open()
+            if self._resources is not None:
+                before = host.runtime.policies
+                host.runtime.policies = PlansWithResources(self._resources, self._admission.runs, before)
             host.spawned.abandon_after = self._abandon_after
             host.on_loss(self._lost)
         except BaseException:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rio_chain._core.users_line import Line
     from rio_chain.balancer._lanes import BalancerLanes
     from rio_chain.balancer._managed_admission import Shed
+    from rio_chain.balancer._resources import BalancerResources
     from rio_chain.chain._plan import Plan
     from rio_chain.engine._journal_protocol import RunJournal
     from rio_chain.executors._base import Executor, Host
@@ -58,6 +59,7 @@ class Settings:
     abandon_after: float
     max_abandoned: int
     lanes: BalancerLanes
+    resources: BalancerResources | None
     aging: float | None
     weights: Mapping[Hashable, float] | None
     shed: Shed | None
@@ -93,6 +95,7 @@ class Lifetime:
             settings.executor,
             self.admission,
             lanes,
+            settings.resources,
             threads=settings.threads,
             max_abandoned=settings.max_abandoned,
             abandon_after=settings.abandon_after,
@@ -109,7 +112,7 @@ class Lifetime:
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def check(self, host: Host, request: Request[Any], journal: object = None) -> None:
-        """Refuse what is not a request, what its lanes can't run, and everything while too many abandoned calls run."""
+        """Refuse what is not a request or can't run here, and everything while too many abandoned calls run."""
         given: Any = request
         if type(given) is not Request:
             got = short_repr(request)
@@ -118,6 +121,8 @@ class Lifetime:
             )
         if request.given[0].lanes or host.runtime.remote is not None:
             check_request(request, host.runtime, journal)
+        if request.given[0].needing_resources and self.settings.resources is not None:
+            self.settings.resources.check(request)
         if host.pool.saturated and not self.admission.closed:
             self.admission.rejected += 1
             most = self.settings.max_abandoned

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from attrs import evolve
+
 from rio_chain._core import hooks
 from rio_chain._core.units import Duration, seconds
 from rio_chain.balancer._balancer_stream import BalancerStream
@@ -33,7 +35,9 @@ class ObserveMethods:
 
     def stats(self) -> Stats:
         """The present gauges, counters and histograms."""
-        return snapshot(self._lifetime.binding, self._lifetime.admission)
+        stats = snapshot(self._lifetime.binding, self._lifetime.admission)
+        resources = self._settings.resources
+        return stats if resources is None else evolve(stats, resources=resources.stats())
 
     def health(self) -> Health:
         """Whether the balancer would accept a request now, and whether it can recover without a new process.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 from operator import mul
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from rio_chain._core.quantiles import nearest_rank
 from rio_chain._core.units import format_duration
+from rio_chain.balancer._resources import ResourceUse
 from rio_chain.errors import RequestShed
 from rio_chain.results._task_record import status_of
 
@@ -124,6 +125,7 @@ class Stats:
         timed_out: the number of requests that ran out of time, also while they waited for a slot.
         cancelled: the number of requests that were cancelled, also while they waited, or that Ctrl-C ended.
         shed: the number of requests that ``shed=`` or ``shed_late=`` has dropped.
+        resources: how much of each of its ``resources=`` is used.
     """
 
     running: int
@@ -138,6 +140,7 @@ class Stats:
     timed_out: int = 0
     cancelled: int = 0
     shed: int = 0
+    resources: Mapping[str, ResourceUse] = field(factory=dict[str, ResourceUse])
 
 
 @frozen

@@ -36,7 +36,7 @@ class FreshPolicies:
         quantile = node.after if isinstance(node, RaceNode) and isinstance(node.after, Quantile) else None
         return node if quantile is None else evolve(node, after=self._fresh(quantile))
 
-    def plan(self, plan: Plan) -> Plan:
+    def plan(self, plan: Plan, run: object = None) -> Plan:  # noqa: ARG002 - for all runs
         """A copy of the plan with new policies. The same plan gives the same copy each time."""
         known = self._plans.get(id(plan))
         if known is None:

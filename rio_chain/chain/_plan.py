@@ -93,6 +93,10 @@ def _lanes(plan: Plan) -> dict[str, str]:
     return {task.call.lane: task.name for task in reversed(plan.tasks) if task.call.lane is not None}
 
 
+def _resources(plan: Plan) -> tuple[PlannedTask, ...]:
+    return tuple(task for task in plan.tasks if task.call.resources)
+
+
 @frozen
 class Plan(Renderable):
     """A validated chain: the result of ``chain.plan()``. Immutable, picklable, equal when the chains are equal.
@@ -118,6 +122,10 @@ class Plan(Renderable):
     """A cache for what the engine compiles from this plan."""
     lanes: dict[str, str] = field(default=Factory(_lanes, takes_self=True), init=False, eq=False, repr=False)
     """The lanes that it needs, each with the first task that runs there."""
+    needing_resources: tuple[PlannedTask, ...] = field(
+        default=Factory(_resources, takes_self=True), init=False, eq=False, repr=False
+    )
+    """The tasks that need ``.resources``."""
 
     @property
     def edges(self) -> tuple[tuple[str, str], ...]:

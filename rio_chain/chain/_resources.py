@@ -1,4 +1,4 @@
-"""``.resources(gpu=1, memory="2GiB")``: what a worker of a cluster must have for a task."""
+"""``.resources(gpu=1, memory="2GiB")``: what a task needs, of the workers of a cluster or of a balancer."""
 
 from __future__ import annotations
 
@@ -27,21 +27,49 @@ def with_resources(call: TaskNode, given: Mapping[str, object]) -> TaskNode:
     """
     if not given:
         raise ChainDefinitionError("`.resources()` needs at least one, as in .resources(gpu=1)")
-    needs = {**dict(call.resources), **{name: _amount(name, amount) for name, amount in given.items()}}
+    needs = {
+        **dict(call.resources),
+        **{name: amount_of(name, amount, "`.resources()`") for name, amount in given.items()},
+    }
     return evolve(call, resources=tuple(sorted(needs.items())))
 
 
-def _amount(name: str, given: object) -> float:
+def totals_of(given: object) -> dict[str, float]:
+    """What a balancer has, from its ``resources=``.
+
+    Raises:
+        ChainDefinitionError: it is no mapping of names to amounts.
+    """
+    if not isinstance(given, Mapping):
+        raise ChainDefinitionError(
+            f'`resources` must be a dict such as {{"gpu": 1, "memory": "8GiB"}}; got {short_repr(given)}'
+        )
+    found: dict[str, float] = {}
+    for name, amount in cast("Mapping[object, object]", given).items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ChainDefinitionError(
+                f"`resources` must have names that `.resources(name=...)` can have; got {short_repr(name)}"
+            )
+        found[name] = amount_of(name, amount, "`resources`")
+    return found
+
+
+def amount_of(name: str, given: object, of: str) -> float:
+    """How much of a resource it is.
+
+    Raises:
+        ChainDefinitionError: it is no number above 0 and no size. ``of``: what the amount was given to.
+    """
     if isinstance(given, str):
         found = _SIZE.fullmatch(given)
         amount = 0.0 if found is None else float(found[1]) * _UNITS[found[2]]
         if not amount:
-            raise ChainDefinitionError(f"`{name}` of `.resources()` must be {RULE}; got {short_repr(given)}")
+            raise ChainDefinitionError(f"`{name}` of {of} must be {RULE}; got {short_repr(given)}")
         return amount
     try:
         return float(number(cast("Any", given), name, above=0))
     except ChainDefinitionError:
-        raise ChainDefinitionError(f"`{name}` of `.resources()` must be {RULE}; got {short_repr(given)}") from None
+        raise ChainDefinitionError(f"`{name}` of {of} must be {RULE}; got {short_repr(given)}") from None
 
 
 def together(all_of: Iterable[Resources]) -> dict[str, float]:

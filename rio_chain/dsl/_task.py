@@ -121,7 +121,10 @@ class Task(Chain[P, Out]):
         return lane
 
     def resources(self, **amounts: float | str) -> Task[P, Out]:
-        """What a worker of a cluster must have to run the task. On other executors than Dask it has no effect.
+        """What a call of the task needs: of a ``Balancer(resources={"gpu": 1})``, or of a worker of a Dask cluster.
+
+        In a balancer with ``resources=``, each call waits until all of it is free, and holds it while the function
+        runs. In one process without such a balancer it has no effect.
 
         A worker says what it has: ``dask worker ... --resources "gpu=1"``. Dask runs no more tasks on it at once than
         it has room for. If no worker has so much, the task fails with ``WorkerLost``.

@@ -18,7 +18,7 @@ from rio_chain.policies._permit import Permit
 
 if TYPE_CHECKING:
     from rio_chain.engine._attempt import Attempt
-    from rio_chain.engine._current_run import Strand
+    from rio_chain.engine._current_run import Run, Strand
     from rio_chain.engine._late_answers import LateAnswers
     from rio_chain.engine._race import Contender
 
@@ -174,6 +174,9 @@ class SharedPermit(Permit):
         if self._permit is not None:
             cast("Correctable", self._permit).correct(costs)
 
+    def function_returned(self, run: Run) -> None:
+        """A function of this run has returned a Request, which runs now."""
+
     def _over(self, end: Callable[[], None]) -> None:
         self._permit, self._end = None, end
         if self._contender is not None:
@@ -204,3 +207,27 @@ class SharedPermit(Permit):
             end, self._end, self.open = self._end, None, False
             return end
         return None
+
+
+class FunctionPermit(SharedPermit):
+    """A permit that a task holds while its function runs, and not while a Request runs that the function returned.
+
+    Args:
+        permit, contender: as for a ``SharedPermit``.
+        run: the run of the task.
+    """
+
+    __slots__ = ("_run",)
+
+    def __init__(self, permit: Permit, contender: Contender | None, run: Run) -> None:
+        super().__init__(permit, contender)
+        self._run: Run | None = run
+
+    def function_returned(self, run: Run) -> None:
+        """Give it back, unless the function belongs to a run inside this one, or an abandoned call still needs it."""
+        if self._run is run and self._permit is not None and not self._calls:
+            self._permit.dropped()
+
+    def _over(self, end: Callable[[], None]) -> None:
+        self._run = None
+        super()._over(end)

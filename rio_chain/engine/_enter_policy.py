@@ -12,7 +12,7 @@ from typing import Any, cast
 from attrs import frozen
 
 from rio_chain.engine._ask import ask
-from rio_chain.engine._blocking_call import SharedPermit
+from rio_chain.engine._blocking_call import FunctionPermit, SharedPermit
 from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._expire import is_lost
 from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, leave_gate
@@ -193,8 +193,11 @@ def _held(strand: Strand, policy: Policy, got: Permit | Hit) -> Permit | Hit:
     """The permit, kept for as long as the policy says."""
     if isinstance(got, Hit) or policy.held == "run" or (policy.held == "race" and strand.contender is None):
         return got
-    permit = SharedPermit(got, strand.contender)
-    if policy.held == "calls":
+    if policy.held == "function":
+        permit: SharedPermit = FunctionPermit(got, strand.contender, strand.run)
+    else:
+        permit = SharedPermit(got, strand.contender)
+    if policy.held != "race":
         strand.permits = (*(permit for permit in strand.permits if permit.open), permit)
     return permit
 

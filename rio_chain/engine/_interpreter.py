@@ -369,6 +369,8 @@ async def _plain(strand: Strand, got: Any, pc: int, index: int | None = None) ->
 
 async def _nested(parent: Strand, request: Request[Any], pc: int, index: int | None) -> Any:
     """Run a Request that a function returned, in the same strand and under the same limits."""
+    for permit in parent.permits:
+        permit.function_returned(parent.run)
     run, log, began = parent.run.nested(request.given[0], pc, index), parent.run.log, parent.rt.now()
     strand = run.strand(parent.rt, parent.slot, parent.deadline)
     strand.permits, strand.contender, strand.in_race = parent.permits, parent.contender, parent.in_race
@@ -376,7 +378,7 @@ async def _nested(parent: Strand, request: Request[Any], pc: int, index: int | N
     token = CURRENT.set(strand)
     got: Any = INTERRUPTED
     try:
-        program, value = program_for(request, parent.rt, journal_for(parent))
+        program, value = program_for(request, parent.rt, run, journal_for(parent))
         strand.kept = [None] * program.kept
         got = await interpret(strand, program.ops, 0, program.length, value, parent.rt.now())
     finally:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rio_chain.chain._request import Request
+from rio_chain.engine._current_run import Run
 from rio_chain.engine._instructions import Args, Program
 from rio_chain.engine._journal_program import journaled_program
 from rio_chain.engine._program import program_of
@@ -13,11 +14,11 @@ from rio_chain.engine._runtime_protocol import Lane, Runtime
 from rio_chain.errors import UsageError
 
 
-def program_for(request: Request[Any], rt: Runtime, journal: object = None) -> tuple[Program, Any]:
+def program_for(request: Request[Any], rt: Runtime, run: Run, journal: object = None) -> tuple[Program, Any]:
     """The program that runs a request on a runtime, and its input. ``journal``: None for a run without one."""
     plan, args, kwargs = request.given
     if rt.policies is not None:
-        plan = rt.policies.plan(plan)
+        plan = rt.policies.plan(plan, run)
     if plan.lanes:
         check_lanes(request, rt.lanes)
     spread = len(args) != 1 or bool(kwargs)

@@ -78,7 +78,7 @@ def begin(  # noqa: PLR0917 - called for every request
         deadline: that of the run; the deadline of the run around it counts as well.
         abandon_after: seconds from now; the limit of a run that has no deadline and no outermost timeout.
     """
-    program, value = program_for(request, rt, run.journal)
+    program, value = program_for(request, rt, run, run.journal)
     run.origin = now
     parent_strand = CURRENT.get()
     until = INF if deadline is None and parent_strand is None else _until(rt, deadline, inherited())

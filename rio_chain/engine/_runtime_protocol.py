@@ -178,8 +178,11 @@ NO_LANES: Mapping[str, Lane] = MappingProxyType({})
 class PlanChanges(Protocol):
     """What a runtime runs in the place of a plan."""
 
-    def plan(self, plan: Plan) -> Plan:
-        """The plan that runs: the same one each time. It has the same tasks, bridges and kept values."""
+    def plan(self, plan: Plan, run: object = None) -> Plan:
+        """The plan that runs: the same one each time. It has the same tasks, bridges and kept values.
+
+        ``run``: the ``Run`` that begins. None: only the plan is needed.
+        """
         ...
 
 

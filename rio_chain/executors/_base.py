@@ -267,6 +267,8 @@ class Executor(ABC):
     """An executor object, to be given where others are given by name."""
 
     name: str
+    workers_have_resources = False
+    """Whether ``.resources`` of a task is about workers elsewhere."""
 
     @abstractmethod
     def launch(self, threads: int, max_abandoned: int, name: str = ...) -> Host:

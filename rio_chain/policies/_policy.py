@@ -103,9 +103,10 @@ class Policy:
     """Whether each call must ``enter`` it."""
     users_code: ClassVar[bool] = False
     """Whether ``enter`` calls the user's code. Then it is called where users' functions are called."""
-    held: ClassVar[Literal["run", "race", "calls"]] = "run"
+    held: ClassVar[Literal["run", "race", "calls", "function"]] = "run"
     """How long a permit is held. "run": until what the policy wraps has ended. "race": also until a race around it is
-    decided. "calls": also until all blocking calls inside have returned.
+    decided. "calls": also until all blocking calls inside have returned. "function": as "calls", but a Request that the
+    function returns runs without it. Such a policy is directly around a task.
     """
     key: Any = None
     """A function of the input that returns the ``key`` of the Call."""

@@ -86,6 +86,7 @@ class Play:
             fair=given.fair,
             shed=given.shed,
             shed_late=given.shed_late,
+            resources=given.resources,
         )
         self._others = Draws(given.seed ^ 0x5EED)
         self._bare = _takes_nothing(self.stage.chain)

@@ -34,6 +34,7 @@ class Setting:
     tenant: Callable[[Any], Hashable] | None
     shed: Any
     shed_late: bool
+    resources: Mapping[str, float | str] | None
     abandon_after: float
     inputs: tuple[Any, ...] | None
     warmup: int
@@ -56,6 +57,7 @@ def setting(
     tenant: Callable[[Any], Hashable] | None = None,
     shed: Any = None,
     shed_late: bool = False,
+    resources: Mapping[str, float | str] | None = None,
     abandon_after: Duration = 30_000,
     inputs: Iterable[Any] | None = None,
     warmup: int = 0,
@@ -86,6 +88,7 @@ def setting(
         None if tenant is None else callback(tenant, "tenant", "a function of the input that returns the tenant"),
         shed,
         shed_late,
+        resources,
         seconds(abandon_after, "abandon_after"),
         values,
         warmup,

@@ -78,6 +78,7 @@ def simulate(
     tenant: Callable[[Any], Hashable] | None = None,
     shed: Literal["lowest", "oldest"] | Callable[[Request[Any]], float] | None = None,
     shed_late: bool = False,
+    resources: Mapping[str, float | str] | None = None,
     abandon_after: Duration = 30_000,
     inputs: Iterable[Any] | None = None,
     warmup: int = 0,
@@ -106,6 +107,7 @@ def simulate(
         fair: as for ``Balancer``.
         shed: as for ``Balancer``.
         shed_late: as for ``Balancer``.
+        resources: as for ``Balancer``.
         tenant: a function of the input that returns the tenant of the request. Default: all are of one.
         abandon_after: as for ``Balancer``. Default 30,000.
         inputs: values to call the chain with; they are repeated if there are too few. Default: 0, 1, 2, ...
@@ -132,7 +134,7 @@ def simulate(
     given = setting(
         backends, requests=requests, arrivals=arrivals, workers=workers, buffer=buffer, queue_timeout=queue_timeout,
         deadline=deadline, priority=priority, aging=aging, fair=fair, tenant=tenant, shed=shed, shed_late=shed_late,
-        abandon_after=abandon_after, inputs=inputs, warmup=warmup, seed=seed,
+        resources=resources, abandon_after=abandon_after, inputs=inputs, warmup=warmup, seed=seed,
     )  # fmt: skip
     checked_chain(chain)
     return played(chain, given, offered_load(chain, given))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rio_chain.executors._base import Host
 
 NAME = "dask"
+workers_have_resources = True
+"""As ``Executor.workers_have_resources``, for the executor by name."""
 MESSAGE_BYTES = 256 * 1024 * 1024
 
 
@@ -50,6 +52,7 @@ class DaskExecutor(Executor):
     """
 
     name = NAME
+    workers_have_resources = True
 
     def __init__(
         self,

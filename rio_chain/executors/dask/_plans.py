@@ -21,7 +21,7 @@ CUT, SENT, WAITS, NEEDS = "cut", "sent", "waits", "needs"
 class CutPlans:
     """Cuts the plans that run on a host; see ``PlanChanges``."""
 
-    def plan(self, plan: Plan) -> Plan:
+    def plan(self, plan: Plan, run: object = None) -> Plan:  # noqa: ARG002 - all are cut
         """The plan with its pieces marked: the same one each time."""
         found: Plan | None = plan.programs.get(CUT)
         return plan.programs.setdefault(CUT, cut(plan)) if found is None else found
