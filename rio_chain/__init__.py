@@ -5,6 +5,7 @@ The map of the package, from the bottom up. Each file may import only what is ab
     _renamed     old names, and the errors that give the new ones
     errors       every public exception, and every value that a Failure of ours holds
     _core/       helpers for every layer: times and checks, locks, forks, deadlines
+    schedule/    cron lines and periods: when a schedule ticks, and what it does then; pure decisions
     policies/    one file per policy: frozen data, pure decisions, shared state
     chain/       what a chain is made of and compiles to, all data: nodes, Plan, Request
     results/     Outcome, Response and Event: what one run gives, and the record behind them
@@ -91,7 +92,7 @@ from rio_chain.policies import (
 )
 
 if TYPE_CHECKING:
-    from rio_chain.balancer import Balancer, Ticket
+    from rio_chain.balancer import Balancer, Schedule, Ticket
     from rio_chain.executors._stream import Stream
     from rio_chain.inspect._bounds import Bounds
     from rio_chain.inspect.lint import Finding
@@ -149,6 +150,7 @@ __all__ = [
     "Response",
     "RioError",
     "Saturated",
+    "Schedule",
     "Simulation",
     "SingleFlight",
     "Skipped",
@@ -187,7 +189,7 @@ hooks.install(_facade)
 
 if not TYPE_CHECKING:  # a type checker that sees a __getattr__ accepts every misspelt import
     _LATER = {  # imported on first use: few or no chains need these to be written
-        "balancer": ("Balancer", "Ticket"),
+        "balancer": ("Balancer", "Schedule", "Ticket"),
         "inspect._bounds": ("Bounds",),
         "results._events": ("Event",),
         "results._observers": ("add_observer",),

@@ -27,6 +27,7 @@ LAYERS = [*(name for name in MAP if name not in COMMANDS), "__init__", *COMMANDS
 
 ONE_FILE = {"asyncio": "executors/_asyncio.py", "trio": "executors/_trio.py"}
 EXTRAS = {  # their files are imported inside functions
+    ("cronsim", "schedule/_ticks.py"),
     ("numpy", "simulation/_confidence_intervals.py"),
     ("opentelemetry", "contrib/_otel_metrics.py"),
     ("opentelemetry", "contrib/_otel_run_spans.py"),

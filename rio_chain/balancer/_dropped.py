@@ -57,7 +57,7 @@ def dropped(dispatcher: Dispatcher, binding: HostBinding, made: Line) -> None:
 def _end(dispatcher: Dispatcher, binding: HostBinding, made: Line) -> None:
     admission = dispatcher.admission
     forgotten = described(binding, admission) if dispatcher.idle and not admission.closed else None
-    admission.shut(DROPPED)
+    dispatcher.shut(DROPPED)
     free = partial(call_once, [partial(binding.close, wait=False)])
     host = binding.host
     # a strand that waits or runs could still spawn another one
