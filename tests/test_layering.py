@@ -33,6 +33,10 @@ EXTRAS = {  # their files are imported inside functions
     ("opentelemetry", "contrib/_otel_run_spans.py"),
     ("opentelemetry", "contrib/_otel_spans.py"),
     ("prometheus_client", "contrib/_prometheus_metrics.py"),
+    ("procrastinate", "contrib/_queue_connections.py"),
+    ("procrastinate", "contrib/_queue_worker.py"),
+    ("psycopg", "contrib/_queue_connections.py"),
+    ("psycopg", "contrib/_queue_store.py"),
 }
 CORE_DEPENDENCIES = {"attrs", "returns", "sniffio", "trio"}  # sniffio comes with trio
 

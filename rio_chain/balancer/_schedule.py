@@ -9,7 +9,7 @@ from contextvars import copy_context
 from datetime import datetime, tzinfo
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -83,8 +83,9 @@ def request_maker(work: object) -> tuple[Make, str]:
     Raises:
         ChainDefinitionError: it is no request, no chain and no function, or takes more than the tick.
     """
-    if type(work) is Request:
-        request = cast("Request[Any]", work)
+    given: Any = work
+    if type(given) is Request:
+        request: Request[Any] = given
         return lambda _: request, public_name(request.plan)
     rule = "`every` takes a request, a chain or a function"
     chain = work if isinstance(work, Composed) else made(Composed, call(work, rule), NO_NAMES)

@@ -1,0 +1,254 @@
+"""A worker of a durable queue: takes jobs from procrastinate, runs their chains in a balancer, and writes how they end.
+
+procrastinate's worker runs on an event loop of its own, so a chain that blocks its loop stops no heartbeat.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from procrastinate import App, JobContext, PsycopgConnector
+from procrastinate.job_context import AbortReason
+from procrastinate.worker import Worker
+
+from rio_chain.balancer import Balancer, Ticket
+from rio_chain.contrib._queue_json import arguments_of, failure_text, success_text
+from rio_chain.contrib._queue_store import TASK, Begun, QueueStore
+from rio_chain.dsl._chain import Chain
+from rio_chain.dsl._task import Task
+from rio_chain.errors import BalancerClosed, ChainDefinitionError, Saturated
+from rio_chain.executors import runtime_here
+from rio_chain.results._outcome import Outcome
+
+if TYPE_CHECKING:
+    from rio_chain.chain._request import Request
+
+log = logging.getLogger("rio_chain.queue")
+FOREVER = 1e12
+SWEEPS = 2.0
+"""Seconds between two sweeps of a worker, at most."""
+HEARTBEAT = 5.0
+"""Seconds between two signs of life, at most. Other workers of procrastinate take 30 s of silence for death."""
+FULL = 15
+"""Each so many sweeps also look for runs that wait without a job."""
+PAUSE = 1.0
+"""Seconds before the next attempt to reach a database that does not answer."""
+LATER = 5.0
+"""Seconds after which a run is delivered again that this worker can't run."""
+
+
+@define(eq=False)
+class Running:
+    """A run of this worker."""
+
+    begun: Begun
+    ticket: Ticket[Any]
+
+
+@define(eq=False)
+class QueueWorker:
+    """One worker process of a queue.
+
+    Attributes:
+        store: the tables.
+        chains: what can be run, by name.
+        workers: how many runs at once.
+        balancer: runs them.
+        grace: seconds that runs have when the worker stops.
+        tick: posts the ticks of schedules, and returns the seconds until it should be called again.
+    """
+
+    store: QueueStore
+    chains: Mapping[str, Chain[..., Any]]
+    workers: int
+    balancer: Balancer
+    grace: float
+    tick: Callable[[], float]
+    _running: dict[str, Running] = field(factory=dict[str, Running], init=False)
+    _stop: threading.Event = field(factory=threading.Event, init=False)
+    _worker: Worker | None = field(default=None, init=False)
+
+    # --- on the loop of procrastinate ---------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Take jobs until ``stop``. An error of the database is logged, and the worker begins again."""
+        while not self._stop.is_set():
+            try:
+                await self._serve_once()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next attempt may be luckier
+                if not self._stop.is_set():
+                    log.warning("the worker begins again in %g s: %s: %s", PAUSE, type(error).__name__, error)
+                    await runtime_here().sleep(PAUSE)
+
+    async def _serve_once(self) -> None:
+        lease = self.store.lease
+        connector = PsycopgConnector(conninfo=self.store.dsn, min_size=1, max_size=4, timeout=min(10.0, lease))
+        app = App(connector=connector)
+        app.task(name=TASK, queue=self.store.queue, pass_context=True)(self._job)
+        async with app.open_async():
+            self._worker = Worker(
+                app=app,
+                queues=[self.store.queue],
+                concurrency=self.workers,
+                install_signal_handlers=False,
+                update_heartbeat_interval=min(lease / 4, HEARTBEAT),
+                stalled_worker_timeout=lease,
+                fetch_job_polling_interval=min(5.0, lease),
+                abort_job_polling_interval=1.0,
+                shutdown_graceful_timeout=self.grace,
+                delete_jobs="successful",
+            )
+            try:
+                await self._worker.run()  # type: ignore[no-untyped-call]
+            finally:
+                self._worker = None
+
+    async def _job(self, context: JobContext, run_id: str) -> None:
+        job_id = context.job.id
+        begun = (await Task(self.store.begin)(run_id, job_id or 0)).unwrap()
+        if begun is None:
+            return
+        ticket: Ticket[Any] | None = None
+        try:
+            ticket, ended = self._post(begun)
+            if ticket is None:
+                await self._write(begun, ended)
+                return
+            self._running[run_id] = Running(begun, ticket)
+            await self._write(begun, self._end_of(begun, await ticket))
+        except BaseException:
+            if ticket is None:
+                raise
+            if context.abort_reason() == AbortReason.SHUTDOWN:
+                ticket.cancel("the worker stops")
+                await self._put_back_unless_ended(begun, ticket)
+            else:
+                ticket.cancel((await Task(self.store.cancel_reason)(begun)).value_or("it was cancelled"))
+                await self._write(begun, self._end_of(begun, await ticket))
+        finally:
+            self._running.pop(run_id, None)
+
+    def _post(self, begun: Begun) -> tuple[Ticket[Any] | None, tuple[str, str] | None]:
+        """Start a run. Without a ticket: how it has ended, or None if another worker should try."""
+        chain = self.chains.get(begun.chain)
+        if chain is None:
+            log.error("run %s needs the chain %r, which is not registered here", begun.run_id, begun.chain)
+            return None, None
+        args, kwargs = arguments_of(begun.arguments)
+        try:
+            return self.run(chain(*args, **kwargs), begun), None
+        except ChainDefinitionError as error:  # the chain takes other arguments since it was posted
+            return None, failure_text(error)
+        except (Saturated, BalancerClosed) as error:
+            log.warning("run %s is put back: %s", begun.run_id, error)
+            return None, None
+
+    def run(self, request: Request[Any], begun: Begun) -> Ticket[Any]:  # noqa: ARG002 - the journal goes on by its id
+        """Run a request. A journal in the same database belongs here: it knows the run by its id."""
+        return self.balancer.post(request)
+
+    @staticmethod
+    def _end_of(begun: Begun, outcome: Outcome[Any]) -> tuple[str, str]:
+        return success_text(outcome.unwrap(), begun.chain) if outcome.ok else failure_text(outcome.error)
+
+    async def _put_back_unless_ended(self, begun: Begun, ticket: Ticket[Any]) -> None:
+        outcome = await ticket
+        await self._write(begun, self._end_of(begun, outcome) if outcome.ok else None, delay=0.0)
+
+    async def _write(self, begun: Begun, ended: tuple[str, str] | None, delay: float = LATER) -> None:
+        """Write how a run has ended, or put it back. While the database does not answer, again and again."""
+        while True:
+            wrote = await Task(self._wrote)(begun, ended, delay)
+            if wrote.ok:
+                return
+            log.warning("the end of run %s is not written yet: %s", begun.run_id, wrote.error)
+            await runtime_here().sleep(PAUSE)
+
+    def _wrote(self, begun: Begun, ended: tuple[str, str] | None, delay: float) -> None:
+        if ended is None:
+            self.store.put_back(begun, delay)
+        elif not self.store.end(begun, *ended):
+            log.warning("the lease of run %s was lost, so its end is not written", begun.run_id)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no more jobs."""
+        return self._stop.is_set()
+
+    # --- beside it, on threads ----------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Take no more jobs, and let the running ones end. From any thread."""
+        self._stop.set()
+        worker = self._worker
+        if worker is not None:
+            worker.stop()  # type: ignore[no-untyped-call]
+
+    def sweeping(self) -> None:
+        """Put back what dead workers have left, and end the runs here whose lease was lost, until ``stop``."""
+        pause, count = min(self.store.lease / 4, SWEEPS), 0
+        while not self._stop.wait(pause * random.uniform(0.75, 1.25)):  # noqa: S311 - spreads the load, no secret
+            count += 1
+            try:
+                swept = self.store.sweep(full=count % FULL == 0)
+                self._end_lost()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next sweep may be luckier
+                log.warning("a sweep has failed: %s: %s", type(error).__name__, error)
+                continue
+            if swept.put_back or swept.dead:
+                log.warning("%d runs of dead workers are put back, %d are dead letters", swept.put_back, swept.dead)
+
+    def _end_lost(self) -> None:
+        running = self._running.copy()
+        if running:
+            for run_id in self.store.lost({run_id: one.begun.fence for run_id, one in running.items()}):
+                running[run_id].ticket.cancel("its lease was lost: another worker has taken it over")
+
+    def ticking(self) -> None:
+        """Post the ticks of schedules, until ``stop``."""
+        pause = 0.0
+        while not self._stop.wait(pause):
+            try:
+                pause = self.tick()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next one may be luckier
+                log.warning("the schedules wait: %s: %s", type(error).__name__, error)
+                pause = PAUSE
+
+
+class Working:
+    """A worker at work, on a loop and threads of its own."""
+
+    def __init__(self, worker: QueueWorker) -> None:
+        self.worker = worker
+        self._own = Balancer("asyncio", workers=3, abandon_after=FOREVER)
+        parts: list[Callable[[], Any]] = [worker.serve, worker.sweeping, worker.ticking]
+        self._parts = [self._own.post(Task(part)()) for part in parts]
+
+    async def ended(self) -> None:
+        """Wait until it has ended. A cancellation lets it end, within its grace."""
+        try:
+            for part in self._parts:
+                (await part).unwrap()
+        finally:
+            self.worker.stop()
+            for part in self._parts:
+                await part.ended()
+            await self._own.aclose(grace=0)
+            await self.worker.balancer.aclose(grace=0)
+
+    def wait(self) -> None:
+        """Block until it has ended. Ctrl-C lets it end, within its grace; a second one does not wait."""
+        try:
+            for part in self._parts:
+                part.wait().unwrap()
+        finally:
+            self.worker.stop()
+            for part in self._parts:
+                part.wait()
+            self._own.close(grace=0)
+            self.worker.balancer.close(grace=0)
