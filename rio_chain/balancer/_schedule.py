@@ -9,7 +9,7 @@ from contextvars import copy_context
 from datetime import datetime, tzinfo
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 
@@ -83,9 +83,8 @@ def request_maker(work: object) -> tuple[Make, str]:
     Raises:
         ChainDefinitionError: it is no request, no chain and no function, or takes more than the tick.
     """
-    given: Any = work
-    if type(given) is Request:
-        request: Request[Any] = given
+    if type(cast("Any", work)) is Request:
+        request = cast("Request[Any]", work)
         return lambda _: request, public_name(request.plan)
     rule = "`every` takes a request, a chain or a function"
     chain = work if isinstance(work, Composed) else made(Composed, call(work, rule), NO_NAMES)

@@ -45,6 +45,10 @@ def do(options: argparse.Namespace) -> int:
     logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what matters of it is in the log of rio_chain.queue
     if options.create:
         queue.create()
-    signal.signal(signal.SIGTERM, lambda *_: queue.stop())
+
+    def stop(_: int, __: object) -> None:
+        queue.stop()
+
+    signal.signal(signal.SIGTERM, stop)
     queue.run_worker(workers=options.workers, executor=options.executor, grace=options.grace)
     return 0

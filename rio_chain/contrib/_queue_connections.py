@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -80,7 +80,7 @@ class Connections:
                 return connection
 
     @contextmanager
-    def _connection(self, connection: psycopg.Connection[Any] | None) -> Iterator[psycopg.Connection[Any]]:
+    def _connection(self, connection: psycopg.Connection[Any] | None) -> Generator[psycopg.Connection[Any]]:
         if connection is None:
             connection = psycopg.connect(self.dsn, autocommit=True, connect_timeout=10, row_factory=namedtuple_row)
         try:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from rio_chain.contrib._queue_connections import Connections
+from rio_chain.contrib._queue_connections import LOCK, Connections
 from rio_chain.contrib._queue_errors import RunIdTaken, UnknownRun
 from rio_chain.contrib._queue_json import cancelled_text
 
@@ -30,7 +30,7 @@ SELECT run_id FROM rio_chain_runs WHERE queue = %(queue)s AND status = 'running'
 UNION SELECT r.run_id FROM procrastinate_jobs j JOIN rio_chain_runs r ON r.job_id = j.id AND r.status = 'queued'
        WHERE j.status = 'doing' AND r.queue = %(queue)s
 """
-WAITING = "SELECT run_id FROM rio_chain_runs WHERE queue = %(queue)s AND status = 'queued'"
+ALL_OPEN = f"{DELIVERED} UNION SELECT run_id FROM rio_chain_runs WHERE queue = %(queue)s AND status = 'queued'"  # noqa: S608 - constants
 LOST = f"""
 SELECT r.run_id, r.job_id, r.status, r.deaths, r.cancel
   FROM rio_chain_runs r LEFT JOIN procrastinate_jobs j ON j.id = r.job_id
@@ -43,6 +43,9 @@ UPDATE procrastinate_jobs j SET status = 'failed'
  WHERE j.status = 'doing' AND j.task_name = %(task)s AND j.queue_name = %(queue)s AND {DEAD_WORKER}
    AND NOT EXISTS (SELECT 1 FROM rio_chain_runs r WHERE r.job_id = j.id AND r.status IN ('queued', 'running'))
 """  # noqa: S608 - both parts are constants
+
+
+SWEEPS = f"SELECT pg_try_advisory_xact_lock(hashtextextended('sweep ' || %s, {LOCK}))"
 
 
 class RunRow(NamedTuple):
@@ -60,7 +63,10 @@ class RunRow(NamedTuple):
     ended_at: datetime | None
 
 
-COLUMNS = ", ".join(RunRow._fields)
+COLUMNS = (
+    "SELECT run_id, chain, arguments, priority, status, deaths, outcome, posted_at, began_at, ended_at "
+    "FROM rio_chain_runs"
+)
 
 
 class Begun(NamedTuple):
@@ -145,7 +151,7 @@ class QueueStore(Connections):
     # --- what a run is doing ------------------------------------------------------------------------------------
 
     def _row(self, connection: psycopg.Connection[Any], run_id: str) -> RunRow:
-        found = connection.execute(f"SELECT {COLUMNS} FROM rio_chain_runs WHERE run_id = %s", (run_id,)).fetchone()  # noqa: S608
+        found = connection.execute(COLUMNS + " WHERE run_id = %s", (run_id,)).fetchone()
         if found is None:
             raise UnknownRun(run_id)
         return RunRow(*found)
@@ -160,7 +166,7 @@ class QueueStore(Connections):
 
     def dead(self) -> list[RunRow]:
         """The dead letters, the oldest first."""
-        query = f"SELECT {COLUMNS} FROM rio_chain_runs WHERE queue = %s AND status = 'dead' ORDER BY posted_at, run_id"  # noqa: S608
+        query = COLUMNS + " WHERE queue = %s AND status = 'dead' ORDER BY posted_at, run_id"
         return self.transaction(lambda c: [RunRow(*row) for row in c.execute(query, (self.queue,)).fetchall()])
 
     def post_again(self, run_id: str) -> bool:
@@ -272,12 +278,18 @@ class QueueStore(Connections):
         return [run_id for run_id, fence in fences.items() if kept.get(run_id) != fence]
 
     def sweep(self, *, full: bool = False) -> Swept:
-        """Put back the runs whose workers have died; with ``full`` those that wait and have no job."""
+        """Put back the runs whose workers have died; with ``full`` also those that wait and have no job.
+
+        One process sweeps at a time. Else a second one could still see the job of a worker that has died, beside the
+        row of a run that was put back, and count the death of a worker that lives.
+        """
         given = {"queue": self.queue, "lease": self.lease, "task": TASK}
-        lost = LOST.format(candidates=WAITING if full else DELIVERED)
+        lost = LOST.format(candidates=ALL_OPEN if full else DELIVERED)
 
         def sweep(connection: psycopg.Connection[Any]) -> Swept:
             put_back = dead = 0
+            if connection.execute(SWEEPS, (self.queue,)).fetchone() != (True,):
+                return Swept(0, 0)
             for run_id, job_id, status, deaths, cancel in connection.execute(lost, given).fetchall():
                 died = deaths + (status == "running")
                 if cancel is not None:

@@ -37,6 +37,8 @@ def kill_loop(queue: DurableQueue, workers: Any, *, posts: int, ms: float, every
     outcomes = [ticket.wait(0) for ticket in tickets]
     assert {outcome.status for outcome in outcomes} <= {"succeeded", "dead"}
     begins = Counter(name for name, _ in notes("begins"))
+    kills = len(workers.processes) - 3
+    assert sum(outcome.deaths for outcome in outcomes) <= 4 * kills, "no death of a worker that lives"
     for number, outcome in enumerate(outcomes):
         name = f"run-{number}"
         if outcome.status == "succeeded":

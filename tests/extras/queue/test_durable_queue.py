@@ -17,6 +17,7 @@ from refusals import refused
 from waiting import eventually
 
 from rio_chain import Task, TicketCancelled, UsageError
+from rio_chain.contrib._queue_store import SWEEPS
 from rio_chain.contrib.procrastinate import DeadRun, DurableQueue, RunFailed, RunIdTaken, UnknownRun
 
 LONG = 30_000
@@ -156,6 +157,32 @@ def test_a_worker_that_was_stopped_for_long_writes_nothing(queue: DurableQueue, 
     assert Counter(pid for _, pid in notes("ends")) == {first.pid: 1, second.pid: 1}
     again = queue.post(note("b", 0))  # both still work, or begin again
     assert again.wait(LONG).ok
+
+
+def test_one_process_sweeps_at_a_time(queue: DurableQueue, workers: Any) -> None:
+    process = workers.start()
+    ticket = queue.post(note("a", 20_000))
+    eventually(lambda: notes("begins"))
+    process.kill()
+    process.wait()  # else it might give another sign of life
+    with queue._store._connection(None) as connection:
+        connection.execute("UPDATE procrastinate_workers SET last_heartbeat = 'yesterday'")
+    with queue._store._connection(None) as connection, connection.transaction():
+        connection.execute(SWEEPS, ("rio_chain",))
+        assert queue.sweep() == 0
+        assert ticket.status() == "running"
+    assert queue.sweep() == 1
+    assert ticket.status() == "queued"
+
+
+def test_a_sweep_finds_a_run_whose_job_was_deleted(queue: DurableQueue) -> None:
+    ticket = queue.post(note("a", 0))
+    assert queue.sweep() == 0
+    with queue._store._connection(None) as connection:
+        connection.execute("DELETE FROM procrastinate_jobs")
+    assert queue.sweep() == 1
+    assert ticket.status() == "queued"
+    assert queue.sweep() == 0
 
 
 def test_a_run_that_kills_its_workers_is_a_dead_letter(queue: DurableQueue, workers: Any) -> None:
