@@ -4,6 +4,9 @@ Hypothesis looks for new examples on every run but CI's, which tries the same on
 change at hand.
 """
 
+import atexit
+import contextlib
+import functools
 import gc
 import os
 from collections.abc import Generator
@@ -29,9 +32,27 @@ def missing(module: str) -> bool:
         return True
 
 
+@functools.cache
+def no_database() -> bool:
+    """For pages that need PostgreSQL: start one for the examples, and say where it is in ``DATABASE_URL``.
+
+    True if it is not installed here, or rio-chain[queue] is not: then the page is skipped.
+    """
+    if missing("procrastinate") or missing("psycopg"):
+        return True
+    import postgres  # noqa: PLC0415 - a helper of the tests
+
+    if postgres.programs() is None or (not os.getuid() and postgres.user() is None):
+        return True
+    server = contextlib.ExitStack()
+    os.environ["DATABASE_URL"] = server.enter_context(postgres.cluster()).dsn()
+    atexit.register(server.close)
+    return False
+
+
 def give_helpers(namespace: dict[str, Any]) -> None:
     """What the pages may use without an import."""
-    namespace["missing"] = missing
+    namespace["missing"], namespace["no_database"] = missing, no_database
 
 
 pytest_collect_file = (

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 
 import psycopg
 from procrastinate.schema import SchemaManager
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import namedtuple_row
 
 from rio_chain._core.forks import keep_alive
+from rio_chain.errors import ChainDefinitionError, UsageError
 
 T = TypeVar("T")
 VERSION = 1
@@ -47,6 +49,7 @@ CREATE TABLE IF NOT EXISTS rio_chain_schedules (
     name text PRIMARY KEY,
     last_tick double precision NOT NULL
 );
+CREATE SEQUENCE IF NOT EXISTS rio_chain_put_back INCREMENT -1 MAXVALUE -1 START -1;
 CREATE TABLE IF NOT EXISTS rio_chain_queue_version (version integer PRIMARY KEY);
 """
 
@@ -61,7 +64,13 @@ class Connections:
     """Idle connections to a database. From any thread; a forked child has its own."""
 
     def __init__(self, dsn: str) -> None:
-        self.dsn = dsn
+        try:
+            given: dict[str, Any] = dict(conninfo_to_dict(dsn))
+        except psycopg.ProgrammingError:  # its text is not shown, as the address may hold a password
+            raise ChainDefinitionError(
+                '`dsn` is not an address that libpq can read; write "postgresql://user@host/name"'
+            ) from None
+        self.dsn = make_conninfo(**{"connect_timeout": 10, "tcp_user_timeout": 15_000, **given})
         self._idle: list[psycopg.Connection[Any]] = []
         self._pid = os.getpid()
         weakref.finalize(self, _close_all, self._idle, self._pid)
@@ -82,7 +91,7 @@ class Connections:
     @contextmanager
     def _connection(self, connection: psycopg.Connection[Any] | None) -> Generator[psycopg.Connection[Any]]:
         if connection is None:
-            connection = psycopg.connect(self.dsn, autocommit=True, connect_timeout=10, row_factory=namedtuple_row)
+            connection = psycopg.connect(self.dsn, autocommit=True, row_factory=namedtuple_row)
         try:
             yield connection
         except BaseException:
@@ -118,6 +127,12 @@ class Connections:
             if found is None or found[0] is None:
                 connection.execute(SchemaManager.get_schema().encode())
             connection.execute(TABLES)
+            newer = connection.execute("SELECT max(version) FROM rio_chain_queue_version").fetchone()
+            if newer is not None and (newer[0] or 0) > VERSION:
+                raise UsageError(
+                    f"the tables of the queue have the version {newer[0]}, and this rio_chain knows versions up to "
+                    f"{VERSION}; use a newer rio_chain"
+                )
             connection.execute("INSERT INTO rio_chain_queue_version VALUES (%s) ON CONFLICT DO NOTHING", (VERSION,))
 
         self.transaction(make)

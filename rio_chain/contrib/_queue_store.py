@@ -137,15 +137,23 @@ class QueueStore(Connections):
             raise RunIdTaken(run_id, "arguments")
         return False
 
-    def _deliver(self, connection: psycopg.Connection[Any], run_id: str, delay: float = 0.0) -> None:
-        """Make a job of procrastinate that delivers the run to a worker."""
+    def _deliver(
+        self, connection: psycopg.Connection[Any], run_id: str, delay: float = 0.0, *, first: bool = False
+    ) -> None:
+        """Make a job of procrastinate that delivers the run to a worker.
+
+        ``first``: before all others of its priority. Among these, procrastinate takes the lowest number first.
+        """
         connection.execute(
-            "WITH job AS (INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, args, scheduled_at) "
-            "SELECT queue, %(task)s, priority, lock, jsonb_build_object('run_id', run_id), "
+            "WITH job AS (INSERT INTO procrastinate_jobs "
+            "(id, queue_name, task_name, priority, lock, args, scheduled_at) "
+            "SELECT CASE WHEN %(first)s THEN nextval('rio_chain_put_back') "
+            "ELSE nextval(pg_get_serial_sequence('procrastinate_jobs', 'id')) END, "
+            "queue, %(task)s, priority, lock, jsonb_build_object('run_id', run_id), "
             "CASE WHEN %(delay)s > 0 THEN now() + make_interval(secs => %(delay)s) END "
             "FROM rio_chain_runs WHERE run_id = %(run)s RETURNING id) "
             "UPDATE rio_chain_runs SET status = 'queued', job_id = job.id FROM job WHERE run_id = %(run)s",
-            {"task": TASK, "run": run_id, "delay": delay},
+            {"task": TASK, "run": run_id, "delay": delay, "first": first},
         )
 
     # --- what a run is doing ------------------------------------------------------------------------------------
@@ -215,11 +223,21 @@ class QueueStore(Connections):
 
     def forget(self, older_than: float) -> int:
         """Delete runs that have ended so many seconds ago. Returns how many."""
-        query = (
-            "DELETE FROM rio_chain_runs WHERE queue = %s AND status IN ('succeeded', 'failed', 'cancelled') "
-            "AND ended_at < now() - make_interval(secs => %s)"
-        )
-        return self.transaction(lambda c: c.execute(query, (self.queue, older_than)).rowcount)
+
+        def forget(connection: psycopg.Connection[Any]) -> int:
+            connection.execute(  # procrastinate deletes only the jobs that succeeded
+                "DELETE FROM procrastinate_jobs j WHERE task_name = %s AND queue_name = %s "
+                "AND status NOT IN ('todo', 'doing') AND NOT EXISTS "
+                "(SELECT 1 FROM rio_chain_runs r WHERE r.job_id = j.id AND r.status IN ('queued', 'running'))",
+                (TASK, self.queue),
+            )
+            return connection.execute(
+                "DELETE FROM rio_chain_runs WHERE queue = %s AND status IN ('succeeded', 'failed', 'cancelled') "
+                "AND ended_at < now() - make_interval(secs => %s)",
+                (self.queue, older_than),
+            ).rowcount
+
+        return self.transaction(forget)
 
     # --- for workers --------------------------------------------------------------------------------------------
 
@@ -267,7 +285,7 @@ class QueueStore(Connections):
                 (begun.run_id, begun.fence),
             ).fetchone()
             if found is not None:
-                self._deliver(connection, begun.run_id, delay)
+                self._deliver(connection, begun.run_id, delay, first=True)
 
         self.transaction(put_back)
 
@@ -300,7 +318,7 @@ class QueueStore(Connections):
                 else:
                     put_back += 1
                     connection.execute("UPDATE rio_chain_runs SET deaths = %s WHERE run_id = %s", (died, run_id))
-                    self._deliver(connection, run_id)
+                    self._deliver(connection, run_id, first=True)
                 connection.execute(
                     "UPDATE procrastinate_jobs SET status = 'failed' WHERE id = %s AND status = 'doing'", (job_id,)
                 )

@@ -20,6 +20,7 @@ from rio_chain.contrib._extra import require
 from rio_chain.contrib._queue_errors import DeadRun, RunFailed, RunIdTaken, UnknownRun
 from rio_chain.contrib._queue_json import arguments_text
 from rio_chain.contrib._queue_schedules import QueueSchedule, tick_all
+from rio_chain.contrib._queue_ticket import DurableOutcome, DurableTicket
 from rio_chain.dsl._chain import Chain
 from rio_chain.dsl._task import Task
 from rio_chain.errors import ChainDefinitionError, UsageError
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
 
     from rio_chain.chain._request import Request
     from rio_chain.contrib._queue_store import QueueStore
-    from rio_chain.contrib._queue_ticket import DurableTicket
     from rio_chain.contrib._queue_worker import QueueWorker, Working
 
-__all__ = ["DeadRun", "DurableQueue", "RunFailed", "RunIdTaken", "UnknownRun"]
+__all__ = ["DeadRun", "DurableOutcome", "DurableQueue", "DurableTicket", "RunFailed", "RunIdTaken", "UnknownRun"]
 
 Out = TypeVar("Out")
 LONGEST_ID = 200
@@ -161,8 +161,6 @@ class DurableQueue:
 
     def ticket(self, run_id: str) -> DurableTicket[Any]:
         """The ticket of a run, in any process. Its methods raise ``UnknownRun`` if there is no such run."""
-        from rio_chain.contrib._queue_ticket import DurableTicket  # noqa: PLC0415 - needs the extra
-
         return DurableTicket(self._store, checked_id(run_id))
 
     def dead(self) -> list[DurableTicket[Any]]:

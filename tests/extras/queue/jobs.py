@@ -14,4 +14,4 @@ queue = made_queue(os.environ["JOBS_DSN"], lease=float(os.environ["JOBS_LEASE"])
 if "JOBS_EVERY" in os.environ:
     from extras.queue.jobs_of_tests import note
 
-    queue.every(float(os.environ["JOBS_EVERY"]), note("tick", 0), name="ticks", overlap="parallel")
+    queue.every(float(os.environ["JOBS_EVERY"]), note("tick", 0), name="ticks", overlap="parallel", missed="all")

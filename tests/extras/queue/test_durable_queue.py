@@ -175,6 +175,19 @@ def test_one_process_sweeps_at_a_time(queue: DurableQueue, workers: Any) -> None
     assert ticket.status() == "queued"
 
 
+def test_a_run_that_is_put_back_is_the_next_of_its_priority(queue: DurableQueue, workers: Any) -> None:
+    first = workers.start("--workers", "1")
+    lost = queue.post(note("lost", 500), priority=1)
+    eventually(lambda: notes("begins"))
+    first.kill()
+    tickets = [queue.post(note(f"later-{priority}", 0), priority=priority) for priority in (1, 1, 2)]
+    eventually(queue.sweep)
+    workers.start("--workers", "1")
+    for ticket in (lost, *tickets):
+        ticket.wait(LONG)
+    assert [name for name, _ in notes("begins")] == ["lost", "later-2", "lost", "later-1", "later-1"]
+
+
 def test_a_sweep_finds_a_run_whose_job_was_deleted(queue: DurableQueue) -> None:
     ticket = queue.post(note("a", 0))
     assert queue.sweep() == 0
@@ -259,6 +272,13 @@ def test_what_has_ended_is_forgotten(queue: DurableQueue, workers: Any) -> None:
     assert waits.status() == "queued"
 
 
+def test_tables_of_a_newer_version_are_left_alone(queue: DurableQueue) -> None:
+    with queue._store._connection(None) as connection:
+        connection.execute("INSERT INTO rio_chain_queue_version VALUES (99)")
+    with pytest.raises(UsageError, match="the tables of the queue have the version 99"):
+        queue.create()
+
+
 def test_bad_input_is_refused(queue: DurableQueue) -> None:
     wrong: Any = queue
     make: Any = DurableQueue
@@ -267,6 +287,14 @@ def test_bad_input_is_refused(queue: DurableQueue) -> None:
     for write, text in [
         (lambda: make("runs.db"), "`dsn` must be the address of a PostgreSQL database"),
         (lambda: make(7), "got 7"),
+        (lambda: make("postgresql://user:secret@host/x?nonsense=1"), "`dsn` is not an address that libpq can read"),
+        (lambda: wrong.every(0, note("a", 0), name="x"), "`when` must be"),
+        (lambda: wrong.every(1_000, note("a", 0), name=""), "`name`"),
+        (lambda: wrong.every(1_000, note("a", 0), name="x" * 101), "`name` may have up to 100 characters"),
+        (lambda: wrong.every(1_000, Task(len)("x"), name="x"), "`request` must be a registered chain"),
+        (lambda: wrong.every(1_000, 7, name="x"), "`request` must be a registered chain"),
+        (lambda: wrong.every(1_000, note("a", 0), name="x", overlap="drop"), "`overlap` must be"),
+        (lambda: wrong.every(1_000, note("a", 0), name="x", priority=1.5), "`priority` must be a whole number"),
         (lambda: make("postgresql:///x", lease=-1), "`lease` must be"),
         (lambda: make("postgresql:///x", deaths=0), "`deaths` must be a whole number, 1 or more; got 0"),
         (
