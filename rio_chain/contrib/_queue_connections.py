@@ -70,7 +70,7 @@ class Connections:
             raise ChainDefinitionError(
                 '`dsn` is not an address that libpq can read; write "postgresql://user@host/name"'
             ) from None
-        self.dsn = make_conninfo(**{"connect_timeout": 10, "tcp_user_timeout": 15_000, **given})
+        self.dsn = make_conninfo("", **{"connect_timeout": 10, "tcp_user_timeout": 15_000, **given})
         self._idle: list[psycopg.Connection[Any]] = []
         self._pid = os.getpid()
         weakref.finalize(self, _close_all, self._idle, self._pid)

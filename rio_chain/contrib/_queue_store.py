@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import psycopg
 
@@ -31,13 +31,19 @@ UNION SELECT r.run_id FROM procrastinate_jobs j JOIN rio_chain_runs r ON r.job_i
        WHERE j.status = 'doing' AND r.queue = %(queue)s
 """
 ALL_OPEN = f"{DELIVERED} UNION SELECT run_id FROM rio_chain_runs WHERE queue = %(queue)s AND status = 'queued'"  # noqa: S608 - constants
-LOST = f"""
+
+
+def _lost(candidates: LiteralString) -> LiteralString:
+    return f"""
 SELECT r.run_id, r.job_id, r.status, r.deaths, r.cancel
   FROM rio_chain_runs r LEFT JOIN procrastinate_jobs j ON j.id = r.job_id
- WHERE r.run_id IN ({{candidates}}) AND r.status IN ('queued', 'running')
+ WHERE r.run_id IN ({candidates}) AND r.status IN ('queued', 'running')
    AND (j.id IS NULL OR j.status NOT IN ('todo', 'doing') OR (j.status = 'doing' AND {DEAD_WORKER}))
  ORDER BY r.run_id LIMIT 500 FOR UPDATE OF r SKIP LOCKED
 """  # noqa: S608 - all parts are constants
+
+
+LOST, ALL_LOST = _lost(DELIVERED), _lost(ALL_OPEN)
 LEFT_OVER = f"""
 UPDATE procrastinate_jobs j SET status = 'failed'
  WHERE j.status = 'doing' AND j.task_name = %(task)s AND j.queue_name = %(queue)s AND {DEAD_WORKER}
@@ -302,7 +308,7 @@ class QueueStore(Connections):
         row of a run that was put back, and count the death of a worker that lives.
         """
         given = {"queue": self.queue, "lease": self.lease, "task": TASK}
-        lost = LOST.format(candidates=ALL_OPEN if full else DELIVERED)
+        lost = ALL_LOST if full else LOST
 
         def sweep(connection: psycopg.Connection[Any]) -> Swept:
             put_back = dead = 0
