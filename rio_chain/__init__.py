@@ -3,6 +3,8 @@
 The map of the package, from the bottom up. Each file may import only what is above it in this list:
 
     _renamed     old names, and the errors that give the new ones
+    _rio_error   RioError, the root of all errors
+    _process_errors  errors of calls in other processes: lanes and clusters
     errors       every public exception, and every value that a Failure of ours holds
     _core/       helpers for every layer: times and checks, locks, forks, deadlines
     schedule/    cron lines and periods: when a schedule ticks, and what it does then; pure decisions
@@ -10,7 +12,7 @@ The map of the package, from the bottom up. Each file may import only what is ab
     chain/       what a chain is made of and compiles to, all data: nodes, Plan, Request
     results/     Outcome, Response and Event: what one run gives, and the record behind them
     engine/      the one interpreter, over the Runtime Protocol
-    executors/   where work runs: asyncio, trio, threads, virtual time, lanes; tickets
+    executors/   where work runs: asyncio, trio, threads, virtual time, lanes, Dask; tickets
     balancer/    the priority queue, its slots, and how it shares an executor
     inspect/     shows or checks a chain or a run: explain, bounds, lint, pictures, live tables
     simulation/  scripted and random backends; simulate, compare and advise
@@ -58,6 +60,7 @@ from rio_chain.errors import (
     DeadlineHeaderError,
     LaneMessageTooLarge,
     LimitExceeded,
+    MessageTooLarge,
     NotAccepted,
     NotEnoughSuccesses,
     NotPicklable,
@@ -71,6 +74,7 @@ from rio_chain.errors import (
     UnknownTask,
     Unstable,
     UsageError,
+    WorkerLost,
 )
 from rio_chain.policies import (
     Backoff,
@@ -93,7 +97,9 @@ from rio_chain.policies import (
 
 if TYPE_CHECKING:
     from rio_chain.balancer import Balancer, Schedule, Ticket
+    from rio_chain.chain._supports import Support
     from rio_chain.executors._stream import Stream
+    from rio_chain.executors.dask import DaskExecutor
     from rio_chain.inspect._bounds import Bounds
     from rio_chain.inspect.lint import Finding
     from rio_chain.policies._best_and_quorum import best, quorum
@@ -124,6 +130,7 @@ __all__ = [
     "Chooser",
     "CircuitOpen",
     "ClientGone",
+    "DaskExecutor",
     "Deadline",
     "DeadlineExceeded",
     "DeadlineHeaderError",
@@ -136,6 +143,7 @@ __all__ = [
     "LaneMessageTooLarge",
     "Limit",
     "LimitExceeded",
+    "MessageTooLarge",
     "NotAccepted",
     "NotEnoughSuccesses",
     "NotPicklable",
@@ -157,6 +165,7 @@ __all__ = [
     "Span",
     "Stream",
     "Success",
+    "Support",
     "Task",
     "TaskTimedOut",
     "Ticket",
@@ -164,6 +173,7 @@ __all__ = [
     "UnknownTask",
     "Unstable",
     "UsageError",
+    "WorkerLost",
     "add_observer",
     "advise",
     "at_least",
@@ -194,6 +204,8 @@ if not TYPE_CHECKING:  # a type checker that sees a __getattr__ accepts every mi
         "results._events": ("Event",),
         "results._observers": ("add_observer",),
         "executors._stream": ("Stream",),
+        "executors.dask": ("DaskExecutor",),
+        "chain._supports": ("Support",),
         "results._error_summary": ("ErrorSummary",),
         "inspect.lint": ("Finding",),
         "results._outcome": ("Outcome",),

@@ -15,18 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from rio_chain._process_errors import LaneMessageTooLarge, MessageTooLarge, NotPicklable, ProcessDied, WorkerLost
 from rio_chain._renamed import names_today
+from rio_chain._rio_error import RioError
 
 __all__ = [
     "Abandoned", "BalancerClosed", "BatchMismatch", "BridgeFailed", "CallbackFailed", "ChainDefinitionError",
     "CircuitOpen", "ClientGone", "DeadlineExceeded", "DeadlineHeaderError", "LaneMessageTooLarge", "LimitExceeded",
-    "NotAccepted", "NotEnoughSuccesses", "NotPicklable", "ProcessDied", "QueueFull", "RioError", "Saturated",
-    "Skipped", "TaskTimedOut", "TicketCancelled", "UnknownTask", "Unstable", "UsageError",
+    "MessageTooLarge", "NotAccepted", "NotEnoughSuccesses", "NotPicklable", "ProcessDied", "QueueFull", "RioError",
+    "Saturated", "Skipped", "TaskTimedOut", "TicketCancelled", "UnknownTask", "Unstable", "UsageError", "WorkerLost",
 ]  # fmt: skip
-
-
-class RioError(Exception):
-    """The root of everything that rio_chain raises or reports as its own."""
 
 
 LONGEST = 1_000
@@ -298,64 +296,6 @@ class BatchMismatch(RioError):
         )
 
 
-class ProcessDied(RioError):
-    """The process of a lane ended before its call had answered. A new process replaces it.
-
-    ``exitcode`` is the exit code of the process. A negative number is the signal that killed it; None means that it
-    could not be started. ``reason`` is why the lane killed the process; None means that the lane did not kill it.
-    """
-
-    def __init__(self, name: str, lane: str, exitcode: int | None = None, reason: str | None = None) -> None:
-        super().__init__(*(name, lane, exitcode), *(() if reason is None else (reason,)))
-        self.name = name
-        self.lane = lane
-        self.exitcode = exitcode
-        self.reason = reason
-
-    def __str__(self) -> str:
-        if self.reason is not None:
-            return f"the process of lane {self.lane!r} was killed in `{self.name}`: {self.reason}"
-        if self.exitcode is None:
-            return f"`{self.name}` was not called: the process of lane {self.lane!r} could not be started"
-        how = f"signal {-self.exitcode}" if self.exitcode < 0 else f"exit code {self.exitcode}"
-        return f"the process of lane {self.lane!r} died in `{self.name}` ({how})"
-
-
-class NotPicklable(RioError, TypeError):
-    """A function, argument or answer could not be pickled to go to the process of a lane or come back from it.
-
-    ``what`` is "function", "argument" or "answer"; ``reason`` is the error of pickle.
-    """
-
-    def __init__(self, name: str, what: str, reason: str) -> None:
-        super().__init__(name, what, reason)
-        self.name = name
-        self.what = what
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"the {self.what} of `{self.name}` can't be pickled for the process of its lane: {self.reason}"
-
-
-class LaneMessageTooLarge(RioError):
-    """A message to or from the process of a lane is larger than ``Balancer(lane_bytes=...)`` allows.
-
-    ``what`` is "function", "argument", "answer" or "error". ``most`` is the number of bytes that it may have, pickled.
-    """
-
-    def __init__(self, name: str, what: str, most: int) -> None:
-        super().__init__(name, what, most)
-        self.name = name
-        self.what = what
-        self.most = most
-
-    def __str__(self) -> str:
-        return (
-            f"the {self.what} of `{self.name}` takes more than {self.most:,} bytes, the most that a lane carries; send "
-            "less, such as the name of a file, or write Balancer(lane_bytes=...) with a larger number"
-        )
-
-
 class TicketCancelled(RioError):
     """The request was cancelled: by its ticket, or by a balancer that closed before the request could finish."""
 
@@ -374,6 +314,7 @@ NEVER_RETRIED = (
     CallbackFailed,
     NotPicklable,
     LaneMessageTooLarge,
+    MessageTooLarge,
     DeadlineExceeded,
     Abandoned,
     TicketCancelled,

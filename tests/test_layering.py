@@ -25,9 +25,15 @@ MAP = map_of_the_package()
 COMMANDS = ["demo", "cli", "__main__"]
 LAYERS = [*(name for name in MAP if name not in COMMANDS), "__init__", *COMMANDS]
 
-ONE_FILE = {"asyncio": "executors/_asyncio.py", "trio": "executors/_trio.py"}
+ONE_FILE = {
+    "asyncio": "executors/_asyncio.py",
+    "trio": "executors/_trio.py",
+    "distributed": "executors/dask/_cluster.py",
+}
 EXTRAS = {  # their files are imported inside functions
     ("cronsim", "schedule/_ticks.py"),
+    ("dask", "executors/dask/_cluster.py"),
+    ("distributed", "executors/dask/_cluster.py"),
     ("numpy", "simulation/_confidence_intervals.py"),
     ("opentelemetry", "contrib/_otel_metrics.py"),
     ("opentelemetry", "contrib/_otel_run_spans.py"),

@@ -30,17 +30,26 @@ class _Bounded:
         return self.stream.write(data)
 
 
+Replaced = Callable[[object], Any]
+"""Gives for an object how else to make it again, as ``__reduce__`` does; None leaves it as it is."""
+
+
 class _Plain(pickle.Pickler):
     """Refuses functions and classes whose names mean something else in the other process."""
 
+    replaced: Replaced | None = None
+
     def reducer_override(self, obj: Any) -> Any:
         """Called by pickle for each object that is not a plain value."""
+        instead = None if self.replaced is None else self.replaced(obj)
+        if instead is not None:
+            return instead
         if isinstance(obj, (type, FunctionType)) and obj.__module__ == "__main__":
             raise pickle.PicklingError(f"{obj.__qualname__} is defined in __main__, which is another module there")
         return NotImplemented
 
 
-def dumps(value: object, most: int = sys.maxsize) -> bytes:
+def dumps(value: object, most: int = sys.maxsize, replaced: Replaced | None = None) -> bytes:
     """Pickle with pickle if every name in it means the same in each process, else with cloudpickle.
 
     Raises:
@@ -49,7 +58,9 @@ def dumps(value: object, most: int = sys.maxsize) -> bytes:
     """
     stream = _Bounded(most)
     try:
-        _Plain(cast("Any", stream), pickle.HIGHEST_PROTOCOL).dump(value)
+        plain = _Plain(cast("Any", stream), pickle.HIGHEST_PROTOCOL)
+        plain.replaced = replaced
+        plain.dump(value)
     except (TooLarge, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - a user's own way of pickling may raise anything
@@ -59,8 +70,25 @@ def dumps(value: object, most: int = sys.maxsize) -> bytes:
             hint = "; `pip install rio-chain[lanes]` adds cloudpickle, which can pickle functions of notebooks and more"
             raise pickle.PicklingError(f"{error}{hint}") from error
         stream = _Bounded(most)
-        by_value.dump(value, stream)
+        if replaced is None:
+            by_value.dump(value, stream)
+        else:
+            _by_value(by_value.Pickler, replaced)(stream).dump(value)
     return stream.stream.getvalue()
+
+
+def _by_value(pickler: Any, replaced: Replaced) -> Any:
+    """The class of picklers of cloudpickle, with something else in the place of some objects."""
+
+    class Replacing(pickler):  # type: ignore[misc]  # it is imported when it is needed
+        def reducer_override(self, obj: Any) -> Any:
+            instead = replaced(obj)
+            if instead is not None:
+                return instead
+            by_value: Any = super()
+            return by_value.reducer_override(obj)
+
+    return Replacing
 
 
 def plain_dumps(value: object) -> bytes:

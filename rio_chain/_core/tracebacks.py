@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
+from opcode import opmap
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, TypeVar, cast
 
@@ -128,6 +129,18 @@ def _template() -> Generator[None]:
     yield  # never reached: a generator that has not begun has a frame, and no caller
 
 
+_CODE, _NOTHING = _template.__code__.co_code, bytes([opmap["NOP"], 0])
+
+
+def _padded(length: int) -> bytes:
+    """The code of the template, as long as the table of lines needs.
+
+    For a tracer, such as a debugger, Python 3.11 writes the line of each instruction in that table into an array that
+    is as long as the code. If the code is shorter, it writes beyond the end of the array.
+    """
+    return _CODE + _NOTHING * ((length - len(_CODE)) // len(_NOTHING))
+
+
 def _frame_for(frame: FrameType) -> FrameType:
     """A frame that looks like this one and holds nothing of it."""
     code = frame.f_code
@@ -137,6 +150,7 @@ def _frame_for(frame: FrameType) -> FrameType:
     if type(frame.f_globals) is _Names:
         return frame
     same = _template.__code__.replace(
+        co_code=_padded(len(code.co_code)),
         co_filename=code.co_filename,
         co_name=code.co_name,
         co_qualname=code.co_qualname,

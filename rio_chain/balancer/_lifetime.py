@@ -22,7 +22,7 @@ from rio_chain.balancer._mapping import Window
 from rio_chain.balancer._posted_request import RequestOptions, request_options
 from rio_chain.chain._plan import public_name
 from rio_chain.chain._request import Request
-from rio_chain.engine._prepare import check_lanes
+from rio_chain.engine._prepare import check_request
 from rio_chain.errors import BalancerClosed, ChainDefinitionError, QueueFull, Saturated, UsageError
 from rio_chain.results._deliver import deliver, observers_now
 from rio_chain.results._events import Event
@@ -102,8 +102,8 @@ class Lifetime:
             raise ChainDefinitionError(
                 f"`request` must be a chain called with its arguments, as in balancer.run(page(42)); got {got}"
             )
-        if request.given[0].lanes:
-            check_lanes(request, host.runtime.lanes)
+        if request.given[0].lanes or host.runtime.remote is not None:
+            check_request(request, host.runtime)
         if host.pool.saturated and not self.admission.closed:
             self.admission.rejected += 1
             most = self.settings.max_abandoned

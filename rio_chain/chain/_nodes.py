@@ -30,6 +30,7 @@ class TaskNode:
     origin: bytes = field(default=b"", eq=False, repr=False)
     uses: tuple[Use, ...] = ()
     generator: bool = False  # the ``each`` right after it iterates its result
+    resources: tuple[tuple[str, float], ...] = ()  # that a worker of a cluster must have
 
 
 @frozen
@@ -189,7 +190,29 @@ class Kept:
     inner: Node
 
 
-Node = TaskNode | Bridge | Then | Seq | FanOutNode | RaceNode | OrElse | Scope | Named | Each | Expand | Choose | Kept
+@frozen
+class Piece:
+    """A part of a chain that runs in one remote call: only in a Plan that was cut for a cluster (``_pieces``)."""
+
+    inner: Node
+
+
+Node = (
+    TaskNode
+    | Bridge
+    | Then
+    | Seq
+    | FanOutNode
+    | RaceNode
+    | OrElse
+    | Scope
+    | Named
+    | Each
+    | Expand
+    | Choose
+    | Kept
+    | Piece
+)
 FirstNode = TaskNode | Bridge | Each | Expand | Choose | Handler
 Head = FirstNode | Scope
 """A node that takes the arguments of a chain. A Handler takes the error before them. A Scope here is a batch."""
@@ -203,7 +226,7 @@ def parts(node: Node) -> tuple[Node, ...]:
     """The nodes directly below, in plan order: left to right, primary before fallback, branches in order."""
     if isinstance(node, (TaskNode, Bridge)):
         return ()
-    if isinstance(node, (Scope, Named, Each, Expand, Kept)):
+    if isinstance(node, (Scope, Named, Each, Expand, Kept, Piece)):
         return (node.inner,)
     if isinstance(node, Seq):
         return node.steps
@@ -330,7 +353,7 @@ def flat(node: Node) -> Node:
         return Seq(tuple(_steps(node)))
     if isinstance(node, Scope):  # by far the most frequent, and `evolve` costs several times as much
         return Scope(node.policy, flat(node.inner))
-    if isinstance(node, Kept):
+    if isinstance(node, (Kept, Piece)):
         return flat(node.inner)
     if isinstance(node, TaskNode) and node.uses:
         return evolve(node, uses=tuple(evolve(use, kept=None) for use in node.uses))
@@ -341,7 +364,7 @@ def _steps(node: Node) -> Iterator[Node]:
     stack = [node]
     while stack:
         node = stack.pop()
-        if isinstance(node, (Then, Seq)) or (isinstance(node, Kept) and isinstance(node.inner, (Then, Seq))):
+        if isinstance(node, (Then, Seq)) or (isinstance(node, (Kept, Piece)) and isinstance(node.inner, (Then, Seq))):
             stack.extend(reversed(parts(node)))
         else:
             yield flat(node)

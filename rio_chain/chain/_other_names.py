@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_OF_A_TASK = "using", "inline", "lane"
+_OF_A_TASK = "using", "inline", "lane", "resources"
 _HERE = {
     "attempts": ".retry(n)",
     "backoff": ".retry(n, backoff=...)",

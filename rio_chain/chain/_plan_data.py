@@ -46,7 +46,7 @@ def to_dict(plan: Plan) -> dict[str, Any]:
         "title": plan.title,
         "tasks": [
             {"index": task.index, "name": task.name, **_callee(task.call), "inline": task.call.inline}
-            | {"lane": task.call.lane}
+            | {"lane": task.call.lane, "resources": dict(task.call.resources)}
             for task in plan.tasks
         ],
         "bridges": [

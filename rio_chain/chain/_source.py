@@ -31,6 +31,7 @@ from rio_chain.chain._nodes import (
     walk,
 )
 from rio_chain.chain._record_class import is_record
+from rio_chain.chain._resources import resources_source
 from rio_chain.policies import Chooser, Quantile
 from rio_chain.policies._best_and_quorum import Best, Quorum
 from rio_chain.policies._first import First
@@ -143,6 +144,7 @@ def _fallback(node: Node | Handler | Constant) -> str:
 def _task(node: TaskNode) -> str:
     named = f".named({node.name!r})" if node.explicit else ""
     where = ".inline()" if node.inline else f".lane({constant_source(node.lane)})" if node.lane is not None else ""
+    where += f".resources({resources_source(node.resources)})" if node.resources else ""
     uses = _keywords([(use.keyword, _used(use.source)) for use in node.uses])
     return f"Task({fn_source(node.fn)}){named}{where}" + (f".using({uses})" if uses else "")
 

@@ -13,6 +13,8 @@ from rio_chain._core.units import escape_nonprintable
 from rio_chain.cli._target import HELP, Refused, chain_at
 from rio_chain.errors import describe_error
 from rio_chain.executors import NAMES
+from rio_chain.executors._base import Executor
+from rio_chain.executors.dask import DaskExecutor
 from rio_chain.results._error_summary import ErrorSummary, class_of
 from rio_chain.results._outcome import Outcome
 from rio_chain.results._response import Response
@@ -24,6 +26,7 @@ examples:
   rio-chain run shop.pages:page --input - < user.json            read from standard input
   rio-chain run shop.pages:page --args '[42, "de"]' --kwargs '{"full": true}'
   rio-chain run shop.pages:page --input 42 --live --json | jq .value
+  rio-chain run shop.pages:page --input 42 --executor dask --address tcp://10.0.0.7:8786
 
 The exit status is 0 if the run succeeded, 1 if it failed, 2 if it could not begin.
 """
@@ -45,6 +48,7 @@ def add(commands: Any) -> None:
     one.add_argument("--args", metavar="JSON", help="all positional arguments, as a JSON list")
     run.add_argument("--kwargs", metavar="JSON", help="keyword arguments, as a JSON object")
     run.add_argument("--executor", choices=NAMES, help="where it runs (default: $RIO_EXECUTOR, else asyncio)")
+    run.add_argument("--address", metavar="ADDRESS", help="of the Dask scheduler, with --executor dask")
     run.add_argument("--deadline", type=float, metavar="MS", help="the most time it may take, in milliseconds")
     run.add_argument("--live", action="store_true", help="show the tasks while they run, on stderr")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object, with values in full")
@@ -55,12 +59,26 @@ def do(options: argparse.Namespace) -> int:
     """Run the chain."""
     chain = chain_at(options.chain)
     args, kwargs = given(options)
-    outcome = chain(*args, **kwargs).run(executor=options.executor, deadline=options.deadline, live=options.live)
+    executor = _executor(options)
+    outcome = chain(*args, **kwargs).run(executor=executor, deadline=options.deadline, live=options.live)
     if options.json:
         print(as_json(outcome))
     else:
         print(outcome.summary().splitlines()[-1] if options.live else outcome.summary())  # the live view had the rest
     return 1 if isinstance(outcome.result, Failure) else 0
+
+
+def _executor(options: argparse.Namespace) -> str | Executor | None:
+    """Where it runs."""
+    if options.executor == "dask":
+        try:
+            return DaskExecutor(options.address)
+        except ImportError as error:
+            raise Refused(str(error)) from error
+    if options.address is not None:
+        raise Refused("--address is the address of a Dask scheduler; it needs --executor dask")
+    executor: str | None = options.executor
+    return executor
 
 
 # --- arguments --------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import Span, SpanContext, StatusCode, get_current_span, set_span_in_context
 
 from rio_chain._core.lane_wrapper import LANE_WRAPPER, CallInLane
+from rio_chain.results._deliver import AGE
 from rio_chain.results._events import Event, error_name
 
 NO_ERROR = ("succeeded", "cancelled")
@@ -79,7 +80,7 @@ class RunSpans:
             attributes: dict[str, str | int] = {"rio_chain.task": event.task or ""}
             if event.item is not None:
                 attributes["rio_chain.item"] = event.item
-            span = start(event.task or "", context, attributes=attributes)
+            span = start(event.task or "", context, attributes=attributes, start_time=time_of_event())
             task = self._tasks[path] = TaskSpan(span, context, (event.run, path), begun=first)
             task.unlinked = self._unlinked.pop(path, task.unlinked)
             self._open[task] = None
@@ -118,6 +119,12 @@ class RunSpans:
                     return found
             going.append(attempt)
             return None
+
+    def going(self, event: Event) -> AttemptSpan | None:
+        """The attempt that this event ends."""
+        with self._lock:
+            found = self._attempts.get(_call_of(event), [])
+            return next((one for one in found if isinstance(one, AttemptSpan) and one.open), None)
 
     def ended(self, attempt: AttemptSpan) -> None:
         """The function of an attempt has returned."""
@@ -183,11 +190,13 @@ class TaskSpan:
 
 
 class AttemptSpan:
-    """The span of an attempt. It is current while the body runs, in the context of that."""
+    """The span of an attempt. It is current while the body runs, in the context of that, if that is here."""
 
     __slots__ = ("_end", "event", "open", "outer", "span", "task", "token", "waits")
 
-    def __init__(self, span: Span, event: Event, task: TaskSpan, outer: AttemptSpan | None) -> None:
+    def __init__(
+        self, span: Span, event: Event, task: TaskSpan, outer: AttemptSpan | None, *, current: bool = True
+    ) -> None:
         self.span = span
         self.event = event
         self.task = task
@@ -195,7 +204,7 @@ class AttemptSpan:
         self.open = True
         self._end: tuple[Event, int] | None = None  # what has ended it, and when, while it waits
         self.outer = outer
-        self.token = attach(set_span_in_context(span, get_current()))
+        self.token = attach(set_span_in_context(span, get_current())) if current else None
 
     def end(self, event: Event) -> None:
         """End the span, the first time this is called: by its function, or by the run that waits no more for that."""
@@ -204,7 +213,7 @@ class AttemptSpan:
         self.open = False
         self.task.broke = event if event.status == "failed" else None
         if self.waits:
-            self._end = event, time.time_ns()
+            self._end = event, time_of_event() or time.time_ns()
         else:
             end_span(self.span, event)
 
@@ -242,4 +251,10 @@ def end_span(span: Span, event: Event, at: int | None = None) -> None:
     if status not in NO_ERROR:
         span.set_attribute("error.type", status if event.error is None else error_name(event.error))
         span.set_status(StatusCode.ERROR)
-    span.end(at)
+    span.end(at or time_of_event())
+
+
+def time_of_event() -> int | None:
+    """When the event happened that is being delivered, in nanoseconds since 1970. None: now."""
+    age = AGE.get()
+    return None if age is None else time.time_ns() - int(age * 1e9)

@@ -17,7 +17,7 @@ from opentelemetry.trace import Link, SpanContext, get_current_span, get_tracer,
 
 from rio_chain._core.lane_wrapper import CallInLane
 from rio_chain.contrib._otel_providers import ProviderWatch
-from rio_chain.contrib._otel_run_spans import AttemptSpan, RunSpans, TaskSpan, end_span, path_of
+from rio_chain.contrib._otel_run_spans import AttemptSpan, RunSpans, TaskSpan, end_span, path_of, time_of_event
 from rio_chain.results._events import Event
 
 if TYPE_CHECKING:
@@ -98,25 +98,40 @@ class OpenTelemetrySpans:
         if event.item is not None:
             attributes["rio_chain.item"] = event.item
         links = [Link(context) for context in self._waiting(event)]
-        span = self._tracer.start_span(f"{event.task} attempt", task.context, attributes=attributes, links=links)
-        attempt = AttemptSpan(span, event, task, self._attempt.get())
+        at = time_of_event()
+        name = f"{event.task} attempt"
+        span = self._tracer.start_span(name, task.context, attributes=attributes, links=links, start_time=at)
+        attempt = AttemptSpan(span, event, task, self._attempt.get(), current=at is None)
         task.hedged = task.hedged or event.replica > 0
         run.link(attempt, event)
-        self._attempt.set(attempt)
+        if at is None:
+            self._attempt.set(attempt)
         gone = run.began(attempt, event)
         if gone is not None:
             run.end_attempt(attempt, gone)
 
     def _attempt_ended(self, event: Event) -> None:
+        if time_of_event() is not None:
+            self._ended_elsewhere(event)
+            return
         attempt = self._attempt.get()
         if attempt is None or not attempt.is_of(event):
             return  # the observer was added in the middle of it
         self._attempt.set(attempt.outer)
-        detach(attempt.token)
+        if attempt.token is not None:
+            detach(attempt.token)
         run = self._runs.get(event.run)
         if run is None:
             attempt.end(event)
         else:
+            run.ended(attempt)
+            run.end_attempt(attempt, event)
+
+    def _ended_elsewhere(self, event: Event) -> None:
+        """The function has run in another process, so the span has been current nowhere."""
+        run = self._runs.get(event.run)
+        attempt = None if run is None else run.going(event)
+        if run is not None and attempt is not None:
             run.ended(attempt)
             run.end_attempt(attempt, event)
 

@@ -29,6 +29,7 @@ from rio_chain.errors import (
     Skipped,
     TaskTimedOut,
     TicketCancelled,
+    WorkerLost,
     describe_error,
 )
 from rio_chain.executors._cancellation_in_errors import first_error
@@ -56,6 +57,7 @@ TABLE: dict[type[BaseException], tuple[int, str]] = {
     TicketCancelled: (503, "The request was cancelled; try again later."),
     CircuitOpen: (503, "A backend is not called for now; try again later."),
     LimitExceeded: (503, "Too many calls at once; try again later."),
+    WorkerLost: (503, "A part of the service was lost; try again later."),
     NotAccepted: BACKEND,
     NotEnoughSuccesses: BACKEND,
     BatchMismatch: BACKEND,
@@ -93,7 +95,7 @@ def respond_to(
     the error of a task that ended a run; ``NotAccepted``                502
     ``NotEnoughSuccesses``, ``BatchMismatch``; a ``ConnectionError``     502
     ``QueueFull``, ``Saturated``, ``BalancerClosed``, ``CircuitOpen``    503
-    ``TicketCancelled``, other ``LimitExceeded``                         503
+    ``TicketCancelled``, ``WorkerLost``, other ``LimitExceeded``         503
     ``DeadlineExceeded``, ``TaskTimedOut``, ``Abandoned``                504
     ===================================================================  ======
 

@@ -25,6 +25,7 @@ from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies._match_errors import Match
 
 if TYPE_CHECKING:
+    from rio_chain.chain._supports import Support
     from rio_chain.inspect import Text
     from rio_chain.inspect._bounds import Bounds
     from rio_chain.inspect.lint import Finding
@@ -57,11 +58,34 @@ class Chain(PolicyMethods[P, Out], Generic[P, Out]):
 
     # --- looking ------------------------------------------------------------------------------------------------
 
-    def explain(self) -> Text:
-        """The chain as an indented tree: each policy is above what it wraps, the outermost first. Times are in ms."""
-        from rio_chain.inspect import explain  # noqa: PLC0415 - only imported when needed
+    def explain(self, executor: str | None = None) -> Text:
+        """The chain as an indented tree: each policy is above what it wraps, the outermost first. Times are in ms.
 
-        return explain(self.plan())
+        Args:
+            executor: ``"dask"`` also shows the pieces that run on the workers. Default: none.
+        """
+        from rio_chain.executors import checked_name  # noqa: PLC0415 - only imported when needed
+        from rio_chain.inspect import explain, explain_pieces  # noqa: PLC0415 - as above
+
+        cluster = executor is not None and checked_name(executor) == "dask"
+        return explain_pieces(self.plan()) if cluster else explain(self.plan())
+
+    def supports(self, executor: str) -> Support:
+        """Which parts of the chain are kept on this executor, part by part. It is true if the chain can run there.
+
+        In one process all is kept. On ``"dask"`` some policies are per worker, and lanes and generators are refused.
+
+        Example:
+            >>> from rio_chain import Breaker, Task
+            >>> Task(len).timeout(100).breaker(Breaker(5)).supports("dask")
+            .breaker(breaker) around len  per worker: each worker process has its own, made as this one was
+            .timeout(100) around len      kept
+            task len                      kept
+        """
+        from rio_chain.chain._supports import support  # noqa: PLC0415 - only imported when needed
+        from rio_chain.executors import checked_name  # noqa: PLC0415 - as above
+
+        return support(self.plan(), checked_name(executor))
 
     def mermaid(self) -> Text:
         """The chain as the text of a Mermaid flowchart. JupyterLab displays the value as a diagram."""

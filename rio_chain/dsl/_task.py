@@ -1,4 +1,4 @@
-"""Task: a function as the smallest chain, and the methods that only a Task has: ``.using``, ``.inline``, ``.lane``."""
+"""Task: a function as the smallest chain. Only a Task has ``.using``, ``.inline``, ``.lane`` and ``.resources``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rio_chain.chain._compose import made
 from rio_chain.chain._methods import check_not_in_class
 from rio_chain.chain._nodes import TaskNode
 from rio_chain.chain._request import Request
+from rio_chain.chain._resources import with_resources
 from rio_chain.chain._validation import NO_NAMES
 from rio_chain.dsl._chain import Chain
 from rio_chain.errors import ChainDefinitionError
@@ -118,6 +119,26 @@ class Task(Chain[P, Out]):
         """
         lane: Task[P, Out] = made(Task, _compose.lane(_call(self), name), self._names)
         return lane
+
+    def resources(self, **amounts: float | str) -> Task[P, Out]:
+        """What a worker of a cluster must have to run the task. On other executors than Dask it has no effect.
+
+        A worker says what it has: ``dask worker ... --resources "gpu=1"``. Dask runs no more tasks on it at once than
+        it has room for. If no worker has so much, the task fails with ``WorkerLost``.
+
+        Args:
+            amounts: a number for each name, or a size such as ``"2GiB"``, which is its number of bytes.
+
+        Raises:
+            ChainDefinitionError: no amount is given, or an amount is not above 0.
+
+        Example:
+            >>> from rio_chain import Task
+            >>> Task(len).resources(gpu=1, memory="2kB")
+            Task(len).resources(gpu=1, memory=2000)
+        """
+        needs: Task[P, Out] = made(Task, with_resources(_call(self), amounts), self._names)
+        return needs
 
     # the keywords can't be removed from a ParamSpec: the parameter that is left is for the value that `>>` passes
     @overload

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._frames import Fail, predicate_holds
 from rio_chain.engine._instructions import Args, ChooseOp, UseOp
+from rio_chain.engine._remote_protocol import Held
 from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import BridgeFailed, CallbackFailed
 from rio_chain.results._task_record import close
@@ -25,8 +27,8 @@ async def chosen_branch(strand: Strand, op: ChooseOp, value: Any) -> int:
     for i, test in enumerate(tests):
         if (
             _is_one(value, test)
-            if isinstance(test, (type, tuple))
-            else await predicate_holds(strand, "when", test, value)
+            if isinstance(test, (type, tuple)) and type(value) is not Held
+            else await predicate_holds(strand, "when", _as_predicate(test), value)
         ):
             taken = i
             break
@@ -36,13 +38,27 @@ async def chosen_branch(strand: Strand, op: ChooseOp, value: Any) -> int:
                 joint.name,
                 joint.before,
                 joint.after,
-                LookupError(f"no `when` matches a value of type {kind_of(value).__name__}"),
+                LookupError(f"no `when` matches {_described(value)}"),
             )
         )
     for i, (low, high) in enumerate(bounds):
         if i != taken:
             close(strand.run.log, low, high, None)
     return int(starts[taken])
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Held):
+        return repr(value.shown)
+    return f"a value of type {kind_of(value).__name__}"
+
+
+def _as_predicate(test: Any) -> Any:
+    return partial(_is_instance, test) if isinstance(test, (type, tuple)) else test
+
+
+def _is_instance(classes: Any, value: object) -> bool:
+    return isinstance(value, classes)
 
 
 def _is_one(value: Any, classes: Any) -> bool:

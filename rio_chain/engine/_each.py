@@ -38,6 +38,7 @@ async def run_each(runner: ItemRunner, value: Any) -> Any:
         raise Fail(on_edge(runner.op.joint, used_up))
     results = Results(runner) if folded is None else Folding(runner, *folded, sized=isinstance(items, Plain))
     flow = EachFlow(runner, items, results)
+    runner.expected = items.size
     workers = min(node.limit, MAX_WORKERS if items.size is None else items.size)
     beside = [flow.until_broken] if isinstance(items, AsyncIterated) else []
     await items.during(strand, partial(runner.run, flow, workers, beside))
@@ -103,6 +104,13 @@ class EachFlow:
                 continue
             await self.items.fetch(strand, self._came)
             self.busy = False
+
+    def more(self, strand: Strand) -> PendingItem | None:
+        """As ``ItemFlow.more``."""
+        with self.lock:
+            room = not self.over and self.results.has_room(self.taken)
+            item = self.items.ready(strand) if room else NOTHING
+            return None if item is NOTHING else self._given(item)
 
     def _came(self) -> None:
         """An item is ready; the worker that fetches may be busy with the next one. From any thread."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from attrs import evolve
 
-from rio_chain._core.units import milliseconds
+from rio_chain._core.units import milliseconds, seconds
 from rio_chain.chain._nodes import Node, Scope, TaskNode, walk
 from rio_chain.chain._plan import Plan, public_name
-from rio_chain.results._deliver import deliver, next_number
+from rio_chain.results._deliver import AGE, deliver, next_number
 from rio_chain.results._events import STREAMED, Event, Kind
 from rio_chain.results._observers import Observer
 from rio_chain.results._task_record import Status
@@ -84,6 +84,27 @@ class EventSink:
         tell = self._tell  # read once: the run may be over at any moment
         if tell is not None:
             tell(event)
+
+    def pass_on(self, event: Event, item: int | None, began: float) -> None:
+        """Tell an event of a part of this run that ran elsewhere, and began at this instant of the run's clock."""
+        tell, observers = self._tell, self.observers
+        event = evolve(
+            event,
+            at=event.at + milliseconds(began - self._began),
+            item=item if event.item is None else event.item,
+            within=(*self._within, *event.within),
+            run=self.number,
+            chain=self._chain,
+            runs=(self.number,) if event.runs else (),
+        )
+        if tell is not None and event.kind in STREAMED and (self.streams_values or event.kind != "value"):
+            tell(event if self.streams_values or event.value is None else evolve(event, value=None))
+        if observers and self._now is not None:
+            token = AGE.set(max(0.0, self._now() - self._began - seconds(event.at, "at", zero=True)))
+            try:
+                deliver(observers, event, self._owner)
+            finally:
+                AGE.reset(token)
 
     def close(self) -> None:
         """Forget the stream, so that an Outcome that is kept does not keep the stream too."""

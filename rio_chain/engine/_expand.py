@@ -139,6 +139,14 @@ class Expansion:
             strand.idles()
             await waiter.wait()
 
+    def more(self, strand: Strand) -> PendingItem | None:  # noqa: ARG002 - of the interface
+        """As ``ItemFlow.more``."""
+        with self.lock:
+            if self.over or not self.waiting:
+                return None
+            self.running += 1
+            return self.waiting.popleft()
+
     async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
         """As ``ItemFlow.done``."""
         if not isinstance(work, Piece):

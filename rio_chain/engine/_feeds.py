@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import dropwhile
 
-from rio_chain.chain._nodes import unwrapped
+from rio_chain.chain._nodes import Piece, unwrapped
 from rio_chain.chain._plan import Bridge, Choose, Each, Node, OrElse, Seq
 from rio_chain.engine._instructions import BRIDGED, ITERATED
 
@@ -30,3 +30,12 @@ def _begins_with_each(node: Node) -> bool:
         elif isinstance(first, Choose):
             nodes += first.branches
     return False
+
+
+def giver_of(node: Node) -> Node:
+    """What gives the value of a node: of a piece, its last step."""
+    node = unwrapped(node)
+    while isinstance(node, Piece):
+        inner = unwrapped(node.inner)
+        node = unwrapped(inner.steps[-1]) if isinstance(inner, Seq) else inner
+    return node

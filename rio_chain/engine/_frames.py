@@ -17,6 +17,8 @@ from rio_chain.engine._blocking_call import call_blocking
 from rio_chain.engine._current_run import RETRIES_WAIT, Strand
 from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op
 from rio_chain.engine._refused_answers import close_refused, give_up_refused
+from rio_chain.engine._remote_ask import ask_there
+from rio_chain.engine._remote_protocol import Remote, holds
 from rio_chain.engine._reports import report_budget_denied, report_retry_gave_up
 from rio_chain.engine._runtime_protocol import Raised
 from rio_chain.errors import CallbackFailed, TaskTimedOut
@@ -344,6 +346,9 @@ def _truth(fn: Callable[..., Any], *args: Any) -> bool:
 
 async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, truth: bool = False) -> Any:
     """Call a user's predicate or hook. Its error becomes a ``CallbackFailed``, which names it and is never retried."""
+    remote = strand.rt.remote
+    if remote is not None and any(map(holds, args)):
+        return await _answer_from(remote, strand, role, fn, *args, truth=truth)
     called = partial(_truth, fn) if truth else fn
     if strand.rt.places:
         try:
@@ -361,3 +366,18 @@ async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, tru
             finally:
                 del got, error  # its traceback keeps this frame
     raise CallbackFailed(role, getattr(fn, "__name__", type(fn).__name__), error)
+
+
+async def _answer_from(
+    remote: Remote, strand: Strand, role: str, fn: Callable[..., Any], *args: Any, truth: bool
+) -> Any:
+    """As ``ask``, where only a handle for the value is here."""
+    answer = await ask_there(strand, remote, role, fn, *args, truth=truth)
+    try:
+        if answer.ending == "value":
+            return answer.value
+        if isinstance(answer.value, CallbackFailed) or answer.ending == "raised":
+            raise answer.value
+        raise CallbackFailed(role, getattr(fn, "__name__", type(fn).__name__), answer.value)
+    finally:
+        del answer  # the traceback of its error keeps this frame

@@ -14,7 +14,7 @@ from rio_chain._core.tracebacks import drop_frames
 from rio_chain.engine._current_run import INF
 from rio_chain.engine._discarded_results import close_all, close_here
 from rio_chain.engine._frames import Fail, budget_of, first_over
-from rio_chain.engine._hedge_log import HedgeLog
+from rio_chain.engine._hedge_log import HedgeLog, not_accepted
 from rio_chain.engine._instructions import Branch
 from rio_chain.engine._race import Contender, Race
 from rio_chain.engine._refused_answers import refused_by
@@ -166,7 +166,7 @@ class HedgeRace:
         """This call has answered. ``times``: when it began and ended."""
         if not good:
             branch = self.branch(number)
-            error = NotAccepted(self.parent.run.plan.tasks[branch.low].name, value)
+            error = not_accepted(self.parent.run.plan, branch.low, value)
             if branch.high - branch.low == 1:
                 record_of(log, branch.low).failed(error)
             self.failed(number, error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rio_chain.chain._plan import Plan
+from rio_chain.engine._remote_protocol import shown
 from rio_chain.engine._reports import report_hedge_denied, report_hedges
 from rio_chain.errors import NotAccepted
 from rio_chain.results._task_record import Log, TaskRecord, close, merge, record_of
@@ -91,7 +93,7 @@ class HedgeLog:
             return race.broken
         if race.errors:
             return race.errors[min(race.errors)]
-        return NotAccepted(race.parent.run.plan.tasks[race.branches[0].low].name, race.arrived[0].value)
+        return not_accepted(race.parent.run.plan, race.branches[0].low, race.arrived[0].value)
 
     def forget(self) -> None:
         """Forget the logs at the end."""
@@ -101,3 +103,8 @@ class HedgeLog:
 def _is_blank(found: Any) -> bool:
     """Whether nothing was noted of a task. An observed run has records from the start."""
     return isinstance(found, TaskRecord) and found.status is None and not found.calls
+
+
+def not_accepted(plan: Plan, index: int, value: Any) -> NotAccepted:
+    """The error of a call whose answer the chooser has refused. It begins with this task."""
+    return NotAccepted(plan.tasks[index].name, shown(value))

@@ -22,7 +22,7 @@ FULL = -1  # the depth that enters all layers
 
 # opcodes
 TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = range(11)
-KEEP, USE, CHOOSE, EACH, EXPAND, RACED, BATCH = range(11, 18)
+KEEP, USE, CHOOSE, EACH, EXPAND, RACED, BATCH, PIECE = range(11, 19)
 # routes: how a function is called
 PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, a thread or process is reserved first
 PIN = 5  # as CALL, for a function that is not a task: on the loops, too, a thread is reserved
@@ -273,6 +273,23 @@ class ChooseOp(NamedTuple):
     joint: PlannedBridge
 
 
+class PieceOp(NamedTuple):
+    """PIECE: run a part of the program in one remote call."""
+
+    code: int
+    number: int
+    """Which piece of the plan it is."""
+    low: int
+    high: int
+    """Its tasks, from and up to."""
+    needs: tuple[int, ...]
+    """The places of kept values that its tasks use and that come from before it."""
+    keeps: tuple[int, ...]
+    """The places of the values that are kept in it."""
+    holds: bool = False
+    """Only other pieces get its value, so that may stay where it is."""
+
+
 class JumpOp(NamedTuple):
     """JUMP: go on elsewhere. The tasks ``low`` up to ``high`` are not needed."""
 
@@ -320,3 +337,14 @@ class EndOp(NamedTuple):
     """
 
     code: int = END
+
+
+@frozen
+class Program:
+    """The instructions of a plan for one kind of runtime."""
+
+    ops: tuple[Op, ...]
+    length: int
+    limited: bool  # the outermost layer of the whole chain is a timeout
+    kept: int  # the number of values kept for later tasks
+    pieces: tuple[Branch, ...] = ()  # where each piece is, in a program that a worker of a cluster runs parts of

@@ -28,17 +28,7 @@ from rio_chain.engine._end_races import classified
 from rio_chain.engine._enter_policy import admitted, enter_at_once
 from rio_chain.engine._expand import run_expand
 from rio_chain.engine._fan_out import run_fan_out
-from rio_chain.engine._frames import (
-    RACE_LOST,
-    Fail,
-    Frame,
-    LimitPassed,
-    NestedFail,
-    Position,
-    enter,
-    reported,
-    unwind,
-)
+from rio_chain.engine._frames import RACE_LOST, Fail, Frame, LimitPassed, NestedFail, Position, enter, reported, unwind
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
@@ -58,6 +48,7 @@ from rio_chain.engine._instructions import (
     KEEP,
     LANE,
     LEAVE,
+    PIECE,
     PLACE,
     RACE,
     RACED,
@@ -70,8 +61,9 @@ from rio_chain.engine._instructions import (
     Op,
 )
 from rio_chain.engine._invoke import invoke
-from rio_chain.engine._item_runner import ItemRunner
+from rio_chain.engine._item_batches import item_runner
 from rio_chain.engine._leave import leave, leave_in_place
+from rio_chain.engine._pieces import run_piece
 from rio_chain.engine._prepare import program_for
 from rio_chain.engine._race_frame import Interpret, enter_race
 from rio_chain.engine._refused_answers import closed_after
@@ -317,12 +309,14 @@ async def _awaited_step(strand: Strand, ops: tuple[Op, ...], place: Position, fr
     op: Any = ops[pc]
     code = op[0]
     if code in (EACH, EXPAND):
-        runner = ItemRunner(strand, op, frames, partial(_part, ops))
+        runner = item_runner(strand, op, frames, partial(_part, ops), ops)
         return op.after, await _plain(strand, await (run_each if code == EACH else run_expand)(runner, value), pc)
     if code == CHOOSE:
         return await chosen_branch(strand, op, value), value
     if code == BATCH:
         return op.after, await run_batched(strand, op, value, partial(_part, ops))
+    if code == PIECE:
+        return pc + 1, await run_piece(strand, op, value)
     if code == LEAVE:
         await leave(strand, frames, op.entered_at, value)
     elif code == HANDLER:

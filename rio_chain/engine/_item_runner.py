@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from returns.result import Failure, Success
 
 from rio_chain._core.tracebacks import drop_frames
-from rio_chain.engine._current_run import CURRENT, Strand
+from rio_chain.engine._current_run import CURRENT, Run, Strand
 from rio_chain.engine._frames import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine._instructions import ItemsOp
 from rio_chain.engine._race import Race, RaceOver
@@ -66,6 +66,9 @@ class ItemFlow(Protocol):
         ``strand.pay()`` before it waits: a waiting strand must not keep places of a ``Limit``.
         """
 
+    def more(self, strand: Strand) -> PendingItem | None:
+        """As ``take``, of what need not be waited for; None also where there may be more later."""
+
     async def done(self, strand: Strand, work: PendingItem, got: Any) -> None:
         """A piece of work has ended. ``got`` is its value or ``Failed``; ``work.value`` goes into the result."""
 
@@ -93,6 +96,7 @@ class ItemRunner:
         self.errors: list[Any] = []
         self.failure: Failed | None = None
         self.failed_log: Log | None = None  # of the item whose failure ended the whole
+        self.expected: int | None = None  # how many items there are, if that is known
         self.rests = False  # whether a worker yields to the event loop
         self.resting = Condition()
 
@@ -163,7 +167,7 @@ class ItemRunner:
                 work = await flow.take(own)
                 if work is None:
                     break
-                await self._one(own, flow, work)
+                await self.one(own, flow, work)
         except RaceOver:
             if not self.race.decided:  # a race around this one is over
                 raise
@@ -200,7 +204,8 @@ class ItemRunner:
                 self.rests = False
         self.resting.open(2)
 
-    async def _one(self, own: Strand, flow: ItemFlow, work: PendingItem) -> None:
+    async def one(self, own: Strand, flow: ItemFlow, work: PendingItem) -> None:
+        """Do this piece of work, and maybe more."""
         run = self.parent.run.part(item=work.number)
         run.step = work
         strand = own.beside(run)
@@ -208,18 +213,22 @@ class ItemRunner:
         try:
             got = await self.part(strand, self.branch, work.item)
         except BaseException:
-            self._note(work, run.log)
+            self.note(work, run.log)
             raise
         finally:
             CURRENT.reset(token)
             strand.close()
+        await self.ended(own, flow, work, run, got)
+
+    async def ended(self, own: Strand, flow: ItemFlow, work: PendingItem, run: Run, got: Any) -> None:
+        """A piece of work has ended so; ``run`` is that of it alone."""
         failed = type(got) is Failed
         close(run.log, self.low, self.high, got.error if failed else None)
         if failed:
             run.given_up(self.low, self.high)
         elif run.observed:
             run.branch_gave(self.branch.name, got)
-        self._note(work, run.log)
+        self.note(work, run.log)
         own.slot.arm(own.deadline)
         if failed and self.on_error == "raise":
             self.fail(got.error, run.log)
@@ -231,7 +240,8 @@ class ItemRunner:
             await close_refused(own, got.error)
         await flow.done(own, work, got)
 
-    def _note(self, work: PendingItem, log: Log) -> None:
+    def note(self, work: PendingItem, log: Log) -> None:
+        """The totals take up what it left."""
         with self.lock:
             for index, totals_of_task in enumerate(self.totals, start=self.low):
                 totals_of_task.add(work.number, log[index])

@@ -1,10 +1,20 @@
-"""The policies around a node of a plan, and the kept values that its tasks use."""
+"""Nodes of a plan as the compiler takes them: the policies around a node, and the kept values that its tasks use."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from rio_chain.chain._nodes import walk
 from rio_chain.chain._plan import Kept, Named, Node, Scope, TaskNode
 from rio_chain.policies import Policy
+
+
+class Item(NamedTuple):
+    """A node to compile."""
+
+    node: Node
+    head: bool  # it gets the arguments of the run as ``Args``
+    feeds: int = 0  # whether an ``each`` iterates its value, or the value that bridges make of it
 
 
 def outside_uses(node: Node) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._discarded_results import close_all, close_interrupted
 from rio_chain.engine._frames import Fail, Frame, LimitPassed, around_one_task, predicate_holds
+from rio_chain.engine._remote_protocol import shown
 from rio_chain.errors import CallbackFailed, NotAccepted
 from rio_chain.policies import Accept, Retry
 from rio_chain.results._task_record import record_of
@@ -56,7 +57,7 @@ async def leave(strand: Strand, frames: list[Frame], pc: int, value: Any) -> Non
 
 
 async def _accepted(strand: Strand, frame: Frame, accept: Callable[[Any], bool], value: Any) -> None:
-    error: Exception = NotAccepted(frame.name(strand.run.plan), value)
+    error: Exception = NotAccepted(frame.name(strand.run.plan), value if strand.rt.remote is None else shown(value))
     try:
         if await predicate_holds(strand, "accept", accept, value):
             return

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rio_chain.chain._request import Request
-from rio_chain.engine._instructions import Args
-from rio_chain.engine._program import Program, program_of
+from rio_chain.engine._instructions import Args, Program
+from rio_chain.engine._program import program_of
 from rio_chain.engine._runtime_protocol import Lane, Runtime
 from rio_chain.errors import UsageError
 
@@ -23,6 +23,20 @@ def program_for(request: Request[Any], rt: Runtime) -> tuple[Program, Any]:
     found: Program | None = plan.programs.get((rt.direct, rt.places, spread))
     program = found or program_of(plan, direct=rt.direct, places=rt.places, spread=spread)
     return program, Args(args, dict(kwargs)) if spread else args[0]
+
+
+def check_request(request: Request[Any], rt: Runtime) -> None:
+    """Refuse a request that the runtime can't run, before anything of it does.
+
+    Raises:
+        UsageError: it needs a lane that is not there.
+        ChainDefinitionError, NotPicklable: a part of it can't run on a cluster.
+    """
+    plan = request.given[0]
+    if rt.remote is not None:
+        rt.remote.check(plan)
+    if plan.lanes:
+        check_lanes(request, rt.lanes)
 
 
 def check_lanes(request: Request[Any], lanes: Mapping[str, Lane]) -> None:

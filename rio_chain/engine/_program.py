@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise, takewhile
-from typing import Any, NamedTuple
-
-from attrs import frozen
+from typing import Any
 
 from rio_chain.chain._functions import Reduce
-from rio_chain.chain._nodes import RaceNode, unwrapped, walk
+from rio_chain.chain._nodes import Piece, RaceNode, unwrapped, walk
 from rio_chain.chain._plan import (
     Bridge,
     Choose,
@@ -33,7 +31,8 @@ from rio_chain.chain._plan import (
     Seq,
     TaskNode,
 )
-from rio_chain.engine._feeds import feeds_each
+from rio_chain.engine._feeds import feeds_each, giver_of
+from rio_chain.engine._held_values import mark_held
 from rio_chain.engine._instructions import (
     ADMIT,
     ASYNC,
@@ -55,6 +54,7 @@ from rio_chain.engine._instructions import (
     LANE,
     LEARNED,
     LEAVE,
+    PIECE,
     PIN,
     PLACE,
     RACE,
@@ -78,6 +78,8 @@ from rio_chain.engine._instructions import (
     KeepOp,
     LeaveOp,
     Op,
+    PieceOp,
+    Program,
     RacedOp,
     RaceOp,
     Spread,
@@ -85,44 +87,27 @@ from rio_chain.engine._instructions import (
     UseOp,
 )
 from rio_chain.engine._iterables import gives_plain, runs_code
-from rio_chain.engine._layers import outside_uses, peeled
+from rio_chain.engine._layers import Item, outside_uses, peeled
 from rio_chain.engine._thread_bound_values import Pinning
 from rio_chain.policies import Policy, Quantile, Replica
 from rio_chain.policies._first import First
 
 
-@frozen
-class Program:
-    """The instructions of a plan for one kind of runtime."""
-
-    ops: tuple[Op, ...]
-    length: int
-    limited: bool  # the outermost layer of the whole chain is a timeout
-    kept: int  # the number of values kept for later tasks
-
-
 def program_of(plan: Plan, *, direct: bool, places: bool, spread: bool = False) -> Program:
     """The program of a plan for one kind of runtime, for one input or (``spread``) ``Args``. It is kept on the plan."""
-    program = _Compiler(plan, direct=direct, places=places, spread=spread).compile()
+    program = Compiler(plan, direct=direct, places=places, spread=spread).compile()
     kept: Program = plan.programs.setdefault((direct, places, spread), program)
     return kept
 
 
-class _Item(NamedTuple):
-    """A node to compile."""
-
-    node: Node
-    head: bool  # it gets the arguments of the run as ``Args``
-    feeds: int = 0  # whether an ``each`` iterates its value, or the value that bridges make of it
-
-
-class _Compiler:
+class Compiler:
     """Walks the tree with a stack of its own, so that a deep tree can't exceed Python's recursion limit."""
 
     def __init__(self, plan: Plan, *, direct: bool, places: bool, spread: bool) -> None:
         self.plan = plan
         self.many = bool(plan.joints)  # False: the plan has no ``each``
         self.direct, self.places, self.spread = direct, places, spread
+        self.pieces: list[Branch] = []
         self.ops: list[Op] = []
         self.fallbacks = 0  # `or_else`s compiled so far; the plan numbers them in the same order
         self.tasks = 0  # tasks compiled so far; the plan numbers them in the same order
@@ -130,23 +115,24 @@ class _Compiler:
         self.path: list[str] = []  # the names of the branches that are being compiled
         self.shared = 0  # policies compiled so far that give the same answer to several calls
         self.before: Node | None = None  # the node right before the next ``each``
-        self.work: list[_Item | Callable[[], None]] = [_Item(self.plan.root, head=self.spread)]
+        self.work: list[Item | Callable[[], None]] = []
 
     def compile(self) -> Program:
+        self.work.append(Item(self.plan.root, head=self.spread))
         while self.work:
             item = self.work.pop()
-            if isinstance(item, _Item):
+            if isinstance(item, Item):
                 self._node(item)
             else:
                 item()
-        length = len(self.ops)
         self.ops.append(EndOp())
-        layers, _ = peeled(self.plan.root)
-        limited = bool(layers) and layers[-1].facts().limit < INF
+        if self.pieces:
+            mark_held(self.ops)
+        limited = any(layer.facts().limit < INF for layer in peeled(self.plan.root)[0][-1:])
         kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
-        return Program(tuple(self.ops), length, limited, kept)
+        return Program(tuple(self.ops), len(self.ops) - 1, limited, kept, tuple(self.pieces))
 
-    def _node(self, item: _Item) -> None:  # noqa: C901, PLR0912 - one for each kind of node
+    def _node(self, item: Item) -> None:  # noqa: C901, PLR0912 - one for each kind of node
         layers, inner = peeled(item.node)
         if isinstance(inner, TaskNode):
             own = tuple(takewhile(lambda layer: not layer.needs_task, layers))
@@ -156,7 +142,7 @@ class _Compiler:
             else:
                 self._region(layers[len(own) :], task, item.node)
         elif layers:
-            self._region(layers, _Item(inner, item.head, item.feeds), item.node)
+            self._region(layers, Item(inner, item.head, item.feeds), item.node)
         elif isinstance(inner, Scope):
             self._batch(inner)
         elif isinstance(inner, Seq):
@@ -164,12 +150,14 @@ class _Compiler:
         elif isinstance(inner, Kept):
             self.work += [
                 partial(self.ops.append, KeepOp(KEEP, inner.place)),
-                _Item(inner.inner, item.head, item.feeds),
+                Item(inner.inner, item.head, item.feeds),
             ]
         elif isinstance(inner, Choose):
             self._choose(inner, feeds=item.feeds)
         elif isinstance(inner, (Each, Expand)):
             self._items(inner)
+        elif isinstance(inner, Piece):
+            self._piece(inner, head=item.head)
         elif isinstance(inner, Bridge):
             self._bridge(inner, head=item.head, feeds=item.feeds)
         elif isinstance(inner, FanOutNode):
@@ -214,7 +202,7 @@ class _Compiler:
         self.ops.append(tuple(BridgeOp(BRIDGE, route, fn, planned)))
         self.bridges += 1
 
-    def _region(self, layers: tuple[Policy, ...], inner: _Item | Callable[[], None], node: Node) -> None:
+    def _region(self, layers: tuple[Policy, ...], inner: Item | Callable[[], None], node: Node) -> None:
         """ENTER, the instructions of ``inner``, LEAVE. ADMIT replaces ENTER if a policy may have to wait."""
         shares = [k for k, layer in enumerate(layers) if layer.facts().shares]
         outside = outside_uses(node) if shares else ()
@@ -261,9 +249,9 @@ class _Compiler:
                     fn = Pinning(fn, runs_code, feeds == BRIDGED or gives_plain(other.fn))
                 self.ops.append(HandlerOp(HANDLER, route, fn, alone))
             else:
-                self.work.append(_Item(other, head, feeds))
+                self.work.append(Item(other, head, feeds))
 
-        self.work += [handler, _Item(node.primary, head, feeds)]
+        self.work += [handler, Item(node.primary, head, feeds)]
 
     def _branches(
         self,
@@ -281,8 +269,7 @@ class _Compiler:
         """
         at = len(self.ops)
         self.ops.append(EndOp())
-        branches: list[Branch] = []
-        steps: list[_Item | Callable[[], None]] = []
+        branches, steps = list[Branch](), list[Item | Callable[[], None]]()
         for number, node in enumerate(nodes):
             mark: list[int] = []
 
@@ -302,13 +289,13 @@ class _Compiler:
                     raced.append(len(self.ops))
                     self.ops.append(EndOp(RACED))
 
-            steps += [begin, _Item(node, head, feeds), end]
+            steps += [begin, Item(node, head, feeds), end]
         self.work.append(lambda: done(at, tuple(branches)))
         self.work.extend(reversed(steps))
 
     def _seq(self, node: Seq, *, head: bool, feeds: int) -> None:
         """The steps. An ``each`` gets the steps right before and after it."""
-        steps: list[_Item | Callable[[], None]] = []
+        steps: list[Item | Callable[[], None]] = []
         folded = False
         for i, step in enumerate(node.steps):
             if folded:
@@ -316,13 +303,13 @@ class _Compiler:
                 continue
             after = node.steps[i + 1] if i + 1 < len(node.steps) else None
             if self.many and isinstance(unwrapped(step), Each):
-                steps.append(partial(setattr, self, "before", unwrapped(node.steps[i - 1]) if i else None))
+                steps.append(partial(setattr, self, "before", giver_of(node.steps[i - 1]) if i else None))
                 if isinstance(step, Each) and isinstance(after, Bridge) and isinstance(after.fn, Reduce):
                     folded = True
                     steps.append(partial(self._items, step, after))
                     continue
             read = feeds_each(node.steps[i + 1 :], feeds) if self.many else 0
-            steps.append(_Item(step, head and i == 0, read))
+            steps.append(Item(step, head and i == 0, read))
         self.work.extend(reversed(steps))
 
     def _choose(self, node: Choose, *, feeds: int) -> None:
@@ -347,11 +334,23 @@ class _Compiler:
             for jump in jumps:
                 self.ops[jump] = JumpOp(JUMP, len(self.ops), 0, 0)
 
-        steps: list[_Item | Callable[[], None]] = []
+        steps: list[Item | Callable[[], None]] = []
         for branch in node.branches:
-            steps += [begin, _Item(branch, head=False, feeds=feeds), end]
+            steps += [begin, Item(branch, head=False, feeds=feeds), end]
         self.work.append(done)
         self.work.extend(reversed(steps))
+
+    def _piece(self, node: Piece, *, head: bool) -> None:  # noqa: ARG002 - a worker's compiler needs it
+        """PIECE: what is in it runs elsewhere."""
+        inside, low = list(walk(node.inner)), self.tasks
+        tasks, bridges, joints, fallbacks = (
+            sum(isinstance(n, kind) for n in inside) for kind in (TaskNode, Bridge, Choose, OrElse)
+        )
+        self.tasks, self.bridges = self.tasks + tasks, self.bridges + bridges
+        self.joints, self.fallbacks = self.joints + joints, self.fallbacks + fallbacks
+        keeps = tuple(n.place for n in inside if isinstance(n, Kept))
+        self.ops.append(PieceOp(PIECE, len(self.pieces), low, self.tasks, outside_uses(node.inner), keeps))
+        self.pieces.append(Branch(len(self.ops) - 1, len(self.ops), low, self.tasks, keeps=keeps))
 
     def _joint(self) -> PlannedBridge:
         self.joints += 1
@@ -359,8 +358,7 @@ class _Compiler:
 
     def _items(self, node: Each | Expand, fold: Bridge | None = None) -> None:
         """EACH or EXPAND, and the instructions that run for every item. ``fold`` is the reduce right after it."""
-        joint = self._joint()
-        before, self.before = self.before, None
+        joint, before, self.before = self._joint(), self.before, None
         maker = self.tasks - 1 if isinstance(before, TaskNode) else None
         source = self.plan.bridges[self.bridges - 1] if isinstance(before, Bridge) else joint
 
@@ -390,11 +388,10 @@ class _Compiler:
 
     def _race(self, node: RaceNode, raced: list[int], at: int, branches: tuple[Branch, ...]) -> None:
         replica = Replica(node.count, None if node.after == INF else node.after, node.pick)
-        low, high = branches[0].low, branches[-1].high
         waits = any(op[0] == ADMIT for op in self.ops[at + 1 : raced[0]])
         only_first = replica.after != 0 and node.pick.least == 1 and node.pick == First()
         quick = node.hedge and len(branches) == 1 and only_first and not waits
         delay = LEARNED if isinstance(replica.after, Quantile) else replica.after
-        self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, quick, delay, low, high)
+        self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, quick, delay, branches[0].low, branches[-1].high)
         for place in raced:
             self.ops[place] = RacedOp(RACED, len(self.ops))

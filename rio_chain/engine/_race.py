@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rio_chain.engine._instructions import ADMIT, BATCH, BRIDGE, CHOOSE, EACH, EXPAND, FAN, HANDLER, TASK
+from rio_chain.engine._instructions import ADMIT, BATCH, BRIDGE, CHOOSE, EACH, EXPAND, FAN, HANDLER, PIECE, TASK
 from rio_chain.engine._instructions import RACE as COMPETE
 
 if TYPE_CHECKING:
     from rio_chain.engine._parked import RunLine
 
-BEGINS = frozenset({TASK, BRIDGE, ADMIT, FAN, COMPETE, EACH, EXPAND, CHOOSE, HANDLER, BATCH})
+BEGINS = frozenset({TASK, BRIDGE, ADMIT, FAN, COMPETE, EACH, EXPAND, CHOOSE, HANDLER, BATCH, PIECE})
 """The instructions that call functions, or may have to wait."""
 
 

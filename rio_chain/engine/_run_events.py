@@ -88,6 +88,21 @@ class ObservedPart:
         if index not in self.watch.judged:
             self.finished(index, entry)
 
+    def replay(self, events: Sequence[Event], began: float) -> None:
+        """Report what has happened in a piece of the plan elsewhere. It began at this instant of the run's clock."""
+        places = {task.name: task.index for task in self.watch.plan.tasks}
+        for event in events:
+            index = None if event.within or event.task is None else places[event.task]
+            if index is not None and event.kind == "started":
+                self.reached(index, event.attempt, event.replica)
+            elif index is not None and event.kind == "finished":
+                if self.contends or index in self.contended or self._reported[index] == event.status:
+                    continue
+                self._reported[index] = event.status
+            elif index is not None and event.kind == "attempt_failed":
+                self._reported[index] = None
+            self.watch.pass_on(event, self.item, began)
+
     def has_finished(self, index: int, entry: TaskRecord) -> bool:
         """Whether it is reported already that its turn ended like this."""
         return entry.status is not None and entry.status == self._reported[index]
@@ -154,7 +169,7 @@ class ObservedRecord(TaskRecord):
         plain.status, plain.value, plain.winner, plain.turn = self.status, self.value, self.winner, self.turn
         plain.started, plain.denied, plain.wasted = self.started, self.denied, self.wasted
         plain.call_records, plain.gave_up, plain.nested = self.call_records, self.gave_up, self.nested
-        plain.fallbacks = self.fallbacks
+        plain.fallbacks, plain.repeats = self.fallbacks, self.repeats
         return plain
 
 

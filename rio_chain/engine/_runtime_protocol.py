@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from rio_chain._core.tracebacks import drop_frames
-from rio_chain.chain._fresh_policies import FreshPolicies
+from rio_chain.chain._plan import Plan
+
+if TYPE_CHECKING:
+    from rio_chain.engine._remote_protocol import Remote
 
 T = TypeVar("T")
 kind_of = cast("Callable[[object], type[object]]", type)
@@ -172,6 +175,14 @@ NO_LANES: Mapping[str, Lane] = MappingProxyType({})
 """The lanes of a run outside of any balancer."""
 
 
+class PlanChanges(Protocol):
+    """What a runtime runs in the place of a plan."""
+
+    def plan(self, plan: Plan) -> Plan:
+        """The plan that runs: the same one each time. It has the same tasks, bridges and kept values."""
+        ...
+
+
 class Checkpoints(Protocol):
     """How an async call yields to others and gets its cancellation, on a loop where every call has to do so."""
 
@@ -234,8 +245,11 @@ class Runtime(Protocol):
     home: object
     """The event loop where its strands run. None if they run on threads of this process."""
 
-    policies: FreshPolicies | None
-    """Replaces the policies of the chains that run here. If it is None, the policies themselves are used."""
+    policies: PlanChanges | None
+    """Changes the plans that run here, such as by fresh policies. If it is None, they run as they are."""
+
+    remote: Remote | None
+    """Where the pieces of a plan that was cut run. None where no plan is cut."""
 
     def now(self) -> float:
         """Seconds on the executor's own clock. From any thread."""

@@ -375,12 +375,12 @@ def attach(threads: int, max_abandoned: int) -> AsyncioHost:
     return AsyncioHost(WorkerPool(threads, max_abandoned, "rio_chain-asyncio"))
 
 
-def launch(threads: int, max_abandoned: int, name: str = "rio_chain-asyncio") -> OwnAsyncioHost:
-    """As ``ExecutorModule.launch``."""
+def launch(threads: int, max_abandoned: int, name: str = "rio_chain-asyncio", kind: Any = None) -> OwnAsyncioHost:
+    """As ``ExecutorModule.launch``. ``kind``: a subclass of ``OwnAsyncioHost``, to be used in its place."""
 
     async def main(up: Callable[[OwnAsyncioHost], bool]) -> None:
         ended = asyncio.Event()
-        if up(OwnAsyncioHost(WorkerPool(threads, max_abandoned, name), ended)):
+        if up((kind or OwnAsyncioHost)(WorkerPool(threads, max_abandoned, name), ended)):
             await ended.wait()
 
     def run(up: Callable[[OwnAsyncioHost], bool]) -> None:

@@ -14,7 +14,17 @@ from time import perf_counter
 from typing import Any, Protocol, cast
 
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.engine._runtime_protocol import NO_LANES, Checkpoints, Lane, Runtime, SpawnedStrand, SpawnedWork, Waiter
+from rio_chain.engine._remote_protocol import Remote
+from rio_chain.engine._runtime_protocol import (
+    NO_LANES,
+    Checkpoints,
+    Lane,
+    PlanChanges,
+    Runtime,
+    SpawnedStrand,
+    SpawnedWork,
+    Waiter,
+)
 from rio_chain.executors._blocking_wait import BlockingHost
 from rio_chain.executors._spawned_strands import OwnedStrand, OwningRuntime, SpawnedStrands
 from rio_chain.executors._worker_call import pooled_call
@@ -44,7 +54,8 @@ class BaseLoopRuntime(ABC):
     direct = True
     turn = 0.0
     places = True
-    policies = None
+    policies: PlanChanges | None = None
+    remote: Remote | None = None
     draw = staticmethod(random.random)
 
     cancellations: tuple[type[BaseException], ...] = ()

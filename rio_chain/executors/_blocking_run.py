@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rio_chain._core.deadline import Deadline, deadline_of
 from rio_chain._core.forks import after_fork
 from rio_chain._core.units import Duration
-from rio_chain.engine._prepare import check_lanes
+from rio_chain.engine._prepare import check_request
 from rio_chain.engine._run import execute
 from rio_chain.engine._run_events import new_run
 from rio_chain.errors import UsageError
@@ -86,7 +86,7 @@ def run_blocking(
     chosen = default_name() if executor is None else checked_executor(executor)
     host = shared_host(chosen)
     limit = deadline_of(deadline, host.runtime.now)
-    check_lanes(request, host.runtime.lanes)
+    check_request(request, host.runtime)
     if host.on_loop_thread():
         raise UsageError("`.run()` would block the loop that runs the request; write `await page(42)`")
     warn_if_a_loop_runs("await page(42)")
@@ -98,7 +98,7 @@ def run_blocking(
         try:
             return wait_for(ticket, meanwhile)
         finally:
-            if chosen in ALONE:
+            if chosen in ALONE or (isinstance(chosen, Executor) and host.must_close):
                 host.close()
 
 

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from rio_chain.engine._runtime_protocol import Runtime, Waiter
     from rio_chain.executors._base import ExecutorModule, Host, LoopModule, LoopRuntime
 
-NAMES = ("asyncio", "trio", "thread", "virtual")
+NAMES = ("asyncio", "trio", "thread", "virtual", "dask")
 _MODULES = {
     "asyncio": "rio_chain.executors._asyncio",
     "trio": "rio_chain.executors._trio",
     "thread": "rio_chain.executors._thread",
     "virtual": "rio_chain.executors.virtual._executor",
+    "dask": "rio_chain.executors.dask._executor",
 }
 SHARED_THREADS, SHARED_ABANDONED = 40, 20
 """The bounds for runs without a balancer: those of a balancer with its defaults."""

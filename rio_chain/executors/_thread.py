@@ -15,9 +15,18 @@ from typing import Any, Protocol, TypeVar, cast
 
 from rio_chain._core.forks import after_fork
 from rio_chain._core.unhandled_errors import surely
-from rio_chain.chain._fresh_policies import FreshPolicies
 from rio_chain.engine._blocking_call import CALLING
-from rio_chain.engine._runtime_protocol import NO_LANES, Fires, Raised, Refused, SpawnedStrand, SpawnedWork, Waiter
+from rio_chain.engine._remote_protocol import Remote
+from rio_chain.engine._runtime_protocol import (
+    NO_LANES,
+    Fires,
+    PlanChanges,
+    Raised,
+    Refused,
+    SpawnedStrand,
+    SpawnedWork,
+    Waiter,
+)
 from rio_chain.executors._base import Lost
 from rio_chain.executors._blocking_wait import BlockingHost
 from rio_chain.executors._current_strand import current_strand, driven_strand
@@ -72,7 +81,8 @@ class ThreadRuntime:
     places = False
     home: object = None
     turn = 0.001  # threads get the interpreter one after the other
-    policies: FreshPolicies | None = None
+    policies: PlanChanges | None = None
+    remote: Remote | None = None
     lanes = NO_LANES
     look_at = inf
     checkpoints = None

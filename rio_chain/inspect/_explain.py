@@ -18,13 +18,16 @@ from rio_chain.chain._nodes import (
     Named,
     Node,
     OrElse,
+    Piece,
     RaceNode,
     Scope,
     Seq,
     TaskNode,
     parts,
 )
+from rio_chain.chain._pieces import cut
 from rio_chain.chain._plan import Plan
+from rio_chain.chain._resources import resources_source
 from rio_chain.chain._source import tests_words
 from rio_chain.inspect._text import Text
 from rio_chain.inspect._words import (
@@ -43,16 +46,26 @@ def explain(plan: Plan) -> Text:
     return Text("\n".join(_Tree(plan).lines(plan.root, "")))
 
 
+def explain_pieces(plan: Plan) -> Text:
+    """The same with the pieces that run on the workers of a cluster; what is in none of them stays in the client."""
+    return explain(cut(plan))
+
+
 class _Tree:
     def __init__(self, plan: Plan) -> None:
         self.tasks = iter(plan.tasks)
         self.bridges = iter(plan.bridges)
         self.kept = kept_names(plan)
+        self.pieces = 0
 
     def lines(self, node: Node, indent: str, label: str = "") -> Iterator[str]:
         """The lines of one node. ``label`` is the name that its parent gives it."""
         while isinstance(node, Kept):
             node = node.inner
+        if isinstance(node, Piece):
+            self.pieces += 1
+            yield from self.lines(node.inner, indent, f"{label}piece {self.pieces}: ")
+            return
         yield f"{indent}{label}{self.head(node)}"
         labels = _labels(node)
         for i, part in enumerate(parts(node)):
@@ -98,6 +111,7 @@ def _how(node: TaskNode | Bridge) -> str:
     how = "async" if node.is_async else "sync"
     how += " generator" if node.generator else ""
     if isinstance(node, TaskNode):
+        how += f", needs {resources_source(node.resources)}" if node.resources else ""
         how += ", inline" if node.inline else f", in lane {constant_source(node.lane)}" if node.lane is not None else ""
     return how
 

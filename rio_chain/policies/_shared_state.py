@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from datetime import timedelta
 from itertools import count
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self, cast
 
+from rio_chain._core.source_text import constant_source, on_source
 from rio_chain._core.units import short_repr
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.policies._number_format import exact_ms
 
 next_number = count(1).__next__
 """Numbers the objects in the order in which they are made."""
@@ -54,6 +57,21 @@ class Shared:
     def __deepcopy__(self, memo: object) -> Any:
         """Refuse, as pickling does."""
         return self.__reduce__()
+
+
+def constructor(given: Shared) -> str:
+    """The call that makes an object with the same arguments, as source."""
+    args, kwargs = given._made_with  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no one else
+    words = [*map(_argument, args), *(f"{name}={_argument(value)}" for name, value in kwargs.items())]
+    return f"{type(given).__name__}({', '.join(words)})"
+
+
+def _argument(value: object) -> str:
+    """An argument as source: a function or class by its name, a ``timedelta`` in milliseconds."""
+    if isinstance(value, timedelta):
+        return exact_ms(value.total_seconds())
+    several = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
+    return on_source(value) if all(map(callable, several)) else constant_source(value)
 
 
 def made_after(number: int, given: object) -> bool:

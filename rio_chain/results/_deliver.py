@@ -29,6 +29,8 @@ class _Mark:
         self.calling = True  # the call goes on
 
 
+AGE: ContextVar[float | None] = ContextVar("rio_chain_event_age", default=None)
+"""While an event is delivered later than it happened: how many seconds later. It then comes from another process."""
 _MARK: ContextVar[_Mark | None] = ContextVar("rio_chain_observing", default=None)
 _BLOCK = _Mark(None, None)
 """That of ``unobserved``, in which no observer is called."""

@@ -160,7 +160,8 @@ class Event:
         path = path if self.branch is None else "/".join((*self.within, self.branch))
         path = path or (self.chain if self.kind.startswith("request_") else self.policy or "")
         whose = f" {escape_nonprintable(path)}{item}" if path and self.kind != "ended" else ""
-        return f"<Event {self.kind}{whose}{self._what()}, at {self.at:.1f} ms>"
+        run = f" of run {self.run}" if self.run else ""
+        return f"<Event {self.kind}{whose}{self._what()}, at {self.at:.1f} ms{run}>"
 
     def _what(self) -> str:
         """Values are left out, and of errors only the class is shown: the rest may be large or secret."""

@@ -134,6 +134,11 @@ class Response:
         return self._entry.denied
 
     @property
+    def repeats(self) -> int:
+        """How often Dask began it again because a worker was lost; 0 elsewhere. These calls are not in ``attempts``."""
+        return self._entry.repeats
+
+    @property
     def gave_up(self) -> GaveUp | None:
         """Why the retry around it did not call it again."""
         return self._entry.gave_up

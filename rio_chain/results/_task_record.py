@@ -54,8 +54,8 @@ class TaskRecord:
     """One task in one run. ``status`` is None before it begins, and "running" until it has an answer."""
 
     __slots__ = (
-        "began", "call_records", "calls", "denied", "ended", "errors", "fallbacks", "gave_up", "nested", "started",
-        "status", "turn", "value", "wasted", "winner",
+        "began", "call_records", "calls", "denied", "ended", "errors", "fallbacks", "gave_up", "nested", "repeats",
+        "started", "status", "turn", "value", "wasted", "winner",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class TaskRecord:
         self.status: Status | Literal["running"] | None = None
         self.value: Any = None  # the answer, or the error
         self.winner = 0
-        self.started = self.denied = self.wasted = 0
+        self.started = self.denied = self.wasted = self.repeats = 0  # repeats: by a cluster, as a worker was lost
         self.call_records: list[CallRecord] = []  # of the first calls
         self.turn = 0  # the index of the first call of this turn
         self.gave_up: GaveUp | None = None
@@ -140,6 +140,7 @@ class TaskRecord:
             self.ended = max(self.ended, other.ended)
         self.calls += other.calls
         self.denied += other.denied
+        self.repeats += other.repeats
         for call_record in other.call_records[: KEPT_SPANS - len(self.call_records)]:
             call_record.replica = replica if call_record.replica is None else call_record.replica
             self.call_records.append(call_record)
@@ -303,6 +304,7 @@ class ItemTotals(TaskRecord):
             if len(self.errors) > KEPT_FAILURES:
                 del self.errors[KEPT]
         self.denied += entry.denied
+        self.repeats += entry.repeats
 
     def _count(self, calls: int, began: float, ended: float) -> None:
         if calls:
@@ -390,9 +392,6 @@ def item_totals_of(log: Log, index: int) -> ItemTotals:
     found: Any = log[index]
     if isinstance(found, ItemTotals):
         return found
-    tally = ItemTotals()
-    if found is not None:
-        before = found if isinstance(found, TaskRecord) else full_record(found)
-        tally.add_calls(before)
-    log[index] = tally
+    tally = log[index] = ItemTotals()
+    tally.add_calls(found if isinstance(found, TaskRecord) else full_record(found))
     return tally

@@ -21,7 +21,9 @@ _distribution                  a set of durations, with percentiles
 _simulation_result, _charts    Simulation, and its charts
 _compare                       compare: variants side by side
 _advise                        advise: which policies would help
-_policy_changes, _search       what advise tries, and in which order
+_search, _policy_changes       what advise tries, and in which order
+_changed_source                what it advises, as source
+_advice_progress               what it shows while it searches
 """
 
 from rio_chain.simulation._advise import Advice, advise

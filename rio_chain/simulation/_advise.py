@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from attrs import frozen
 
-from rio_chain._core.units import number, short_repr
+from rio_chain._core.units import flag, number, short_repr
 from rio_chain.chain._compose import Composed
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.inspect._text import Text
+from rio_chain.inspect.live._screen import Shown
 from rio_chain.simulation import _charts
-from rio_chain.simulation._compare import Comparison, compared, figures
+from rio_chain.simulation._advice_progress import AdviceProgress
+from rio_chain.simulation._changed_source import written
+from rio_chain.simulation._compare import Comparison, figures
 from rio_chain.simulation._distribution import PERCENTILES, plain_estimate, plain_number
 from rio_chain.simulation._estimate import Estimate, short
 from rio_chain.simulation._extra import require_statistics
 from rio_chain.simulation._offered_load import offered_load
-from rio_chain.simulation._policy_changes import changed, written
-from rio_chain.simulation._search import Search, more_calls
+from rio_chain.simulation._policy_changes import Changes, changed
+from rio_chain.simulation._search import Options, Search, more_calls
 from rio_chain.simulation._settings import Setting, setting
-from rio_chain.simulation._simulate import checked_chain
-from rio_chain.simulation._simulation_result import percent
+from rio_chain.simulation._simulate import checked_chain, played
+from rio_chain.simulation._simulation_result import Simulation, percent
 from rio_chain.simulation._stage import Backend, backends_of
 
 if TYPE_CHECKING:
@@ -31,8 +35,12 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 Out = TypeVar("Out", covariant=True)
 
-SURE = 5_000
+SURE = 10_000
 """Requests for the final comparison."""
+TRIES = 6
+"""How often the final comparison is made with longer delays, if the backends get more calls than allowed."""
+CAUTION = 0.02
+"""So much less, as a share of the extra load, is aimed at each time."""
 NOW, CHANGED = "now", "changed"
 
 
@@ -69,13 +77,14 @@ class Advice(Generic[P, Out]):
     @property
     def extra_load(self) -> float:
         """The largest growth of calls to a backend, as a share of the calls that it gets now."""
-        return more_calls(self.comparison.simulations[NOW], self.comparison.simulations[CHANGED])
+        grown = more_calls(self.comparison.simulations[NOW], self.comparison.simulations[CHANGED])
+        return max(grown.values(), default=0.0)
 
     def summary(self) -> Text:
         """What to write, and the gain, as text."""
         lines = [self._verdict()]
         if self.helps:
-            lines += ["", *(f"  {each}" for each in self.changes.values())]
+            lines += ["", *self.changes.values()]
         return Text("\n".join(lines))
 
     def _verdict(self) -> str:
@@ -127,14 +136,16 @@ def advise(
     goal: str = "p99",
     extra_load: float = 0.05,
     tasks: Iterable[str] | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> Advice[P, Out]:
     """Search hedges, limits and retries that lower a percentile, within limits. It also reports if nothing does.
 
-    It tries ``.replica(2, after=...)``, ``.timeout(...)`` and ``.retry(...)`` around each task separately: first a
-    coarse grid, then values near the best, with more and more requests. All candidates meet the same backends. The
-    final comparison uses requests that the search has not used. If it rejects the best candidate, it compares the steps
-    before that. A request that fails counts as one that never ends, and no more requests may fail than now.
+    It tries ``.replica(2, after=...)``, ``.timeout(...)`` and ``.retry(...)`` around each task. The delays use the
+    extra load that is allowed. All candidates meet the same backends, call by call, and none has a finding of ``lint``
+    that the chain does not have. The final comparison uses requests that the search has not used; if these make too
+    many extra calls, the delays become longer. A request that fails counts as one that never ends, and no more requests
+    may fail than now.
 
     Hedges and retries repeat calls that may have been executed already. Name in ``tasks`` the tasks that allow it.
 
@@ -144,7 +155,8 @@ def advise(
         goal: ``"p50"``, ``"p90"``, ``"p95"``, ``"p99"`` or ``"p99.9"`` of the time until a request has succeeded.
         extra_load: how many more calls any backend may get, as a share of the calls that it gets now. Default 0.05.
         tasks: the names of the tasks whose policies may be changed. Default: all but those that are ``.inline()``.
-        options: as for ``simulate``; ``requests``, default 5000, are those of the final comparison.
+        progress: show how far the search is, as ``balancer.map(progress=True)`` does. Default False.
+        options: as for ``simulate``; ``requests``, default 10,000, are those of the final comparison.
 
     Raises:
         ChainDefinitionError: the goal is not one of these, a task is not in the chain, or ``simulate`` refuses an
@@ -165,26 +177,53 @@ def advise(
     if goal not in PERCENTILES:
         raise ChainDefinitionError(f"`goal` must be one of {', '.join(map(repr, PERCENTILES))}; got {short_repr(goal)}")
     limit = number(extra_load, "extra_load", least=0)
+    shows = flag(progress, "progress")
     options.setdefault("requests", None if getattr(options.get("arrivals"), "limit", None) else SURE)
     given = setting(backends, **options)
-    offered_load(chain, given)
-    search = Search(chain, given, goal, limit, _backed(chain, given, wanted))
-    verdicts: list[Advice[P, Out]] = []
-    for found in search.best():
-        if not found and verdicts:
+    load = offered_load(chain, given)
+    view = AdviceProgress(chain.plan().title, goal)
+    with Shown(view) if shows else nullcontext() as shown:
+
+        def look(requests: int, best: float) -> None:
+            view.follow(requests, best)
+            if shown is not None:
+                shown()
+
+        backed = _backed(chain, given, wanted)
+        search = Search(chain, given, q=PERCENTILES[goal], extra_load=limit, tasks=backed, look=look)
+        options_found = search.best()
+        now = played(chain, given, load)
+        found, then = _judged(search, options_found, now)
+    comparison = Comparison({NOW: now, CHANGED: then})
+    change = comparison.differences[CHANGED][goal]
+    gain = Estimate(0.0 - change, 0.0 - change.high, 0.0 - change.low)
+    helps = bool(found) and gain.low > 0 and search.within(more_calls(now, then), now, then)
+    better = changed(chain, found)
+    texts = {name: written(better, name) for name in found}
+    return Advice(cast("Chain[P, Out]", better) if helps else chain, helps, goal, gain, texts, comparison)
+
+
+def _judged(search: Search, options: Options, now: Simulation) -> tuple[Changes, Simulation]:
+    """The changes, simulated with requests that the search has not used.
+
+    If these make more extra calls than are allowed, the delays are made longer, and it is simulated again.
+    """
+    given, then = search.given, now
+    found: Changes = {}
+    target = search.extra_load
+    for _ in range(TRIES):
+        changes = search.changes(options)
+        after = search.played_anew(changes, given)
+        if not changes or after is None:
             break
-        better = changed(chain, found)
-        comparison = compared({NOW: chain, CHANGED: better}, given)
-        change = comparison.differences[CHANGED][goal]
-        gain = Estimate(0.0 - change, 0.0 - change.high, 0.0 - change.low)
-        now, then = comparison.simulations.values()
-        helps = bool(found) and gain.low > 0 and search.allowed(now, then, 1.1)
-        texts = {name: written(better, name) for name in found}
-        chosen = cast("Chain[P, Out]", better) if helps else chain
-        verdicts.append(Advice(chosen, helps, goal, gain, texts, comparison))
-        if helps:
-            return verdicts[-1]
-    return verdicts[0]
+        found, then = changes, after
+        grown = more_calls(now, then)
+        if search.within(grown, now, then):
+            break
+        target *= 1 - CAUTION
+        later = search.corrected(options, grown, target)
+        options = {**options, **{name: later[name] for name in options if grown.get(name, 0) > search.extra_load}}
+    return found, then
 
 
 def _backed(chain: Composed, given: Setting, tasks: list[str] | None) -> list[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve, frozen
 
-from rio_chain._core.units import format_duration
 from rio_chain.chain._compose import Composed, made, wrapped_kind
 from rio_chain.chain._nodes import (
     FanOutNode,
@@ -22,7 +21,6 @@ from rio_chain.chain._nodes import (
     parts,
     with_parts,
 )
-from rio_chain.chain._source import source
 from rio_chain.chain._validation import names_in
 from rio_chain.policies import Retry, Timeout, first
 from rio_chain.policies._policy import Facts
@@ -33,21 +31,21 @@ class Change:
     """A change of the policies around a task. None means no change. Times are seconds.
 
     Attributes:
-        after: a second call begins after this delay if the first has not answered.
+        after: a further call begins after this delay if none has answered.
+        count: the most calls of such a hedge; 2 if there was none before.
         timeout: the limit of an attempt.
-        retries: the number of calls after the first.
+        retries: the number of attempts after the first.
     """
 
     after: float | None = None
+    count: int | None = None
     timeout: float | None = None
     retries: int | None = None
 
-    def __str__(self) -> str:
-        """The change as source."""
-        calls = [f".replica(2, after={format_duration(self.after)[:-3]})"] if self.after is not None else []
-        calls += [f".timeout({format_duration(self.timeout)[:-3]})"] if self.timeout is not None else []
-        calls += [f".retry({self.retries})"] if self.retries is not None else []
-        return "".join(calls)
+    @property
+    def nothing(self) -> bool:
+        """Whether it changes nothing."""
+        return self.after is None and self.timeout is None and self.retries is None
 
 
 @frozen
@@ -56,6 +54,7 @@ class TaskPolicies:
 
     name: str
     after: float | None
+    count: int
     timeout: float | None
     retries: int
     limit: float
@@ -71,18 +70,19 @@ def task_policies(chain: Composed) -> dict[str, TaskPolicies]:
     found: dict[str, TaskPolicies] = {}
 
     def visit(node: Node) -> None:
-        layers, core = _peeled(node)
+        layers, core = peeled(node)
         if not isinstance(core, TaskNode):
             for part in parts(core):
                 visit(part)
             return
         name = next(names)
         inner = _until_retry(layers)
-        hedge = next((layer.after for layer in layers if isinstance(layer, RaceNode)), None)
+        hedge = next((layer for layer in layers if isinstance(layer, RaceNode)), None)
         limit = next(iter(_limits(inner)), None)
         retry = next((_facts(layer).calls - 1 for layer in layers if _facts(layer).repeats), 0)
-        after = hedge if isinstance(hedge, float) else None
-        found[name] = TaskPolicies(name, after, limit, retry, min(_limits(layers), default=math.inf))
+        after = hedge.after if hedge is not None and isinstance(hedge.after, float) else None
+        calls = 1 if hedge is None else hedge.count
+        found[name] = TaskPolicies(name, after, calls, limit, retry, min(_limits(layers), default=math.inf))
 
     visit(flat(chain.plan().root))
     return found
@@ -93,7 +93,7 @@ def changed(chain: Composed, changes: Changes) -> Composed:
     names = iter([task.name for task in chain.plan().tasks])
 
     def visit(node: Node) -> Node:
-        layers, core = _peeled(node)
+        layers, core = peeled(node)
         if isinstance(core, TaskNode):
             change = changes.get(next(names))
             if change is not None:
@@ -109,25 +109,7 @@ def changed(chain: Composed, changes: Changes) -> Composed:
     return made(kind, node, names_in(node))  # type: ignore[no-any-return]
 
 
-def written(chain: Composed, name: str) -> str:
-    """The source of a task with the policies directly around it."""
-    names = iter([task.name for task in chain.plan().tasks])
-    for node in _stacks_of(flat(chain.plan().root)):
-        if next(names) == name:
-            return source(node)
-    raise KeyError(name)
-
-
-def _stacks_of(node: Node) -> Iterator[Node]:
-    core = _peeled(node)[1]
-    if isinstance(core, TaskNode):
-        yield node
-        return
-    for part in parts(core):
-        yield from _stacks_of(part)
-
-
-def _peeled(node: Node) -> tuple[list[Any], Node]:
+def peeled(node: Node) -> tuple[list[Any], Node]:
     """The layers directly around a node, innermost first, and the node."""
     layers: list[Any] = []
     while isinstance(node, (Scope, Named)) or is_hedge_of_one(node):
@@ -151,6 +133,19 @@ def _until_retry(layers: list[Any]) -> list[Any]:
     return layers[:at]
 
 
+def _around_admission(layers: list[Any]) -> int:
+    """The index of a new hedge: outside of the limits and breakers, so that they count each of its calls."""
+    inner = _until_retry(layers)
+    return next((i + 1 for i in range(len(inner) - 1, -1, -1) if _admits_calls(inner[i])), 0)
+
+
+def _admits_calls(layer: Node) -> bool:
+    """Whether it only lets calls through, or refuses them, each for itself."""
+    facts = _facts(layer)
+    joins = facts.shares or facts.keeps_values or facts.bounds_extras
+    return isinstance(layer, Scope) and facts.limit == math.inf and not (joins or facts.refuses_values)
+
+
 def _with(layers: list[Any], change: Change) -> list[Any]:
     """The changed layers: an existing policy is changed, a missing one is inserted at its proper place."""
     layers = list(layers)
@@ -158,9 +153,10 @@ def _with(layers: list[Any], change: Change) -> list[Any]:
     if change.after is not None:
         at = next((i for i, layer in enumerate(layers) if isinstance(layer, RaceNode)), None)
         if at is None:
-            layers.insert(0, RaceNode((any_node,), 2, change.after, first(), hedge=True))
+            hedge = RaceNode((any_node,), change.count or 2, change.after, first(), hedge=True)
+            layers.insert(_around_admission(layers), hedge)
         else:
-            layers[at] = evolve(layers[at], after=change.after)
+            layers[at] = evolve(layers[at], after=change.after, count=change.count or layers[at].count)
     if change.timeout is not None:
         inner = _until_retry(layers)
         at = next((i for i, layer in enumerate(inner) if _facts(layer).limit < math.inf), None)

@@ -1,171 +1,330 @@
-"""The search of ``advise``: it tries changes around single tasks, first with few requests, then with more."""
+"""The search of ``advise``: which changes lower a percentile, within the limits.
+
+It begins with a hedge around every task, as early as the extra load allows. Each backend has a budget of its own, and
+two slow tasks must often be helped together before a percentile moves. Then it goes through the tasks, and tries for
+each what else there is: no change, more retries, shorter limits, later or further hedges. All candidates meet the same
+backends, call by call, so small samples are enough to compare them. What looks best is simulated with more requests,
+and its delay is set again so that it uses the extra load that is left.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
-from rio_chain._core.quantiles import nearest_rank, quantile
+from rio_chain._core.quantiles import quantile
+from rio_chain._core.units import milliseconds
 from rio_chain.chain._compose import Composed
-from rio_chain.simulation._distribution import PERCENTILES
-from rio_chain.simulation._offered_load import FAR
-from rio_chain.simulation._policy_changes import Change, Changes, TaskPolicies, changed, task_policies
+from rio_chain.errors import ChainDefinitionError, Unstable
+from rio_chain.inspect.lint import lint
+from rio_chain.simulation._latency_models import LatencyModel
+from rio_chain.simulation._offered_load import FAR, offered_load
+from rio_chain.simulation._policy_changes import Change, Changes, changed, task_policies
+from rio_chain.simulation._random_draws import Draws
 from rio_chain.simulation._settings import Setting
 from rio_chain.simulation._simulate import played
 from rio_chain.simulation._simulation_result import Simulation
+from rio_chain.simulation._stage import backends_of
 
-LOOK, CLOSER = 300, 1_000
-"""Requests for a first trial of many candidates, and for a second trial of few."""
-ROUNDS = 4
-KEPT = 3
-"""How many candidates of a round are tried again."""
-SHARES = (1.5, 1.0, 0.6, 0.3, 0.1)
-"""Hedges and limits are tried at delays that cause these shares of the allowed extra calls."""
+LOOK, CLOSER = 1_500, 5_000
+"""Requests for a first look at a candidate, and for those that look best."""
+FITS = 3
+"""How often the delays of a candidate are set again, until it uses the extra load that is allowed."""
+STEPS = 2
+"""How often a task may be changed further."""
+USED = 0.97
+"""A candidate that uses this share of what is allowed needs no other delay."""
+DRAWN = 40_000
+"""How many calls are drawn of each ``LatencyModel`` to learn how many exceed a delay."""
+KEPT = 2
+"""How many of the candidates of a first look are simulated with more requests."""
+BETTER = 0.995
+"""A change must lower the goal to this share of it at least, and one that does not is left out."""
+LIMITS = (0.5, 0.2, 0.05)
+"""Shorter limits are tried at delays that these shares of the allowed extra calls exceed."""
+RARE = 1e-5
+"""So many requests may fail because all attempts reach a new limit. It has as many retries as that takes."""
+SLACK = 1.5
+"""With few requests, so many times the allowed extra calls are taken for within."""
 
 
-def more_calls(now: Simulation, then: Simulation) -> float:
-    """The largest growth of calls to a backend, as a share."""
-    grown = [then.backends[name].calls / each.calls - 1 for name, each in now.backends.items() if each.calls]
-    return max(grown, default=0.0)
+def more_calls(now: Simulation, then: Simulation) -> dict[str, float]:
+    """The growth of calls to each backend, as a share."""
+    return {
+        name: round(then.backends[name].calls / each.calls - 1, 12)  # without the rounding error of the quotient
+        for name, each in now.backends.items()
+        if each.calls
+    }
+
+
+@frozen
+class Option:
+    """What may be changed around a task.
+
+    Attributes:
+        change: the change, without the delay of its hedge.
+        hedge: the share of the extra load that the hedge may use; 0: there is no new hedge.
+        share: the share of calls that take longer than the delay of its hedge.
+    """
+
+    change: Change = field(factory=Change)
+    hedge: float = 0.0
+    share: float = 0.0
+
+
+Options = Mapping[str, Option]
+"""The option of each task that is changed."""
+
+
+@frozen(eq=False)
+class Candidate:
+    """Options that were simulated."""
+
+    options: Options
+    changes: Changes
+    score: float
 
 
 class Search:
-    """A running search."""
+    """A running search.
 
-    def __init__(self, chain: Composed, given: Setting, goal: str, extra_load: float, tasks: Sequence[str]) -> None:
-        self.chain = chain
-        self.given = given
-        self.q = PERCENTILES[goal]
-        self.extra_load = extra_load
-        self.tasks = tasks
+    ``look`` is called again and again, with the number of simulated requests and the best score.
+    """
+
+    def __init__(
+        self,
+        chain: Composed,
+        given: Setting,
+        *,
+        q: float,
+        extra_load: float,
+        tasks: Sequence[str],
+        look: Callable[[int, float], object],
+    ) -> None:
+        self.chain, self.given, self.q, self.extra_load, self.tasks = chain, given, q, extra_load, tasks
         self.around = task_policies(chain)
-        self.known: dict[tuple[int, tuple[tuple[str, Change], ...]], Simulation] = {}
-        base = self.played({}, CLOSER)
-        self.took = {name: sorted(base.took[name]) for name in tasks}
-        self.fails = {name: load.failed + load.timed_out > 0 for name, load in base.backends.items()}
+        self._look = look
+        self._done, self._best = 0, math.inf
+        self._known: dict[tuple[int, tuple[tuple[str, Change], ...]], Simulation | None] = {}
+        self._findings = {(each.code, each.where) for each in lint(chain.plan())}
+        base = self._base(CLOSER)
+        self._took = {name: self._durations(name, base) for name in tasks}
+        self._fails = {name: load.failed + load.timed_out > 0 for name, load in base.backends.items()}
+        self._best = self.score(base)
 
-    def played(self, changes: Changes, requests: int) -> Simulation:
-        """Simulate the chain with these changes."""
+    # --- what is simulated --------------------------------------------------------------------------------------
+
+    def _base(self, requests: int) -> Simulation:
+        base = self._played({}, requests)
+        assert base is not None  # noqa: S101 - `advise` has measured its load
+        return base
+
+    def _played(self, changes: Changes, requests: int) -> Simulation | None:
+        """Simulate the chain with these changes, once. None if they are not acceptable; see ``played_anew``."""
         key = requests, tuple(sorted(changes.items()))
-        if key not in self.known:
-            given = evolve(self.given, requests=requests, first=2 * FAR)
-            self.known[key] = played(changed(self.chain, changes), given)
-        return self.known[key]
+        if key not in self._known:
+            self._known[key] = self.played_anew(changes, evolve(self.given, requests=requests, first=2 * FAR))
+        return self._known[key]
 
-    def best(self) -> list[Changes]:
-        """The changes that help most, as far as few requests show: found one by one, each on top of those before.
+    def played_anew(self, changes: Changes, given: Setting) -> Simulation | None:
+        """Simulate the chain with these changes. None if lint has a new finding, or if they make it unstable.
 
-        The best comes first. The next ones have fewer changes, in case more requests show that the best exceeds a
-        limit.
+        With few requests it does not measure the load: then a queue that grows just has a bad score.
         """
-        found: list[Changes] = [{}]
-        for _ in range(ROUNDS):
-            more = self._round(found[0])
-            if more == found[0]:
+        chain = self.accepted(changes)
+        try:
+            load = None if chain is None or given.requests <= LOOK else offered_load(chain, given)
+        except Unstable:
+            return None
+        self._done += given.requests
+        self._look(self._done, self._best)
+        return None if chain is None else played(chain, given, load)
+
+    def accepted(self, changes: Changes) -> Composed | None:
+        """The changed chain. None if it is not valid, or if lint finds something that it did not find before."""
+        try:
+            chain = changed(self.chain, changes)
+            found = {(each.code, each.where) for each in lint(chain.plan())}
+        except ChainDefinitionError:
+            return None
+        return chain if found <= self._findings else None
+
+    def score(self, simulation: Simulation) -> float:
+        """The goal. It is a weighted mean of the values around it, which varies less than one of them."""
+        from rio_chain.simulation._confidence_intervals import smooth_quantile  # noqa: PLC0415 - it imports numpy
+
+        return smooth_quantile(simulation.ended, self.q)
+
+    def _candidate(self, options: Options, requests: int, slack: float = 1.0) -> Candidate | None:
+        """Simulate options. None if they exceed a limit; the extra load may be ``slack`` times what is allowed."""
+        changes = self.changes(options)
+        then, now = self._played(changes, requests), self._base(requests)
+        if then is None or not self.within(self._expected(options, now, then), now, then, slack):
+            return None
+        return Candidate(options, changes, self.score(then))
+
+    def within(self, grown: Mapping[str, float], now: Simulation, then: Simulation, slack: float = 1.0) -> bool:
+        """Whether no backend gets too many calls, and no more requests fail."""
+        most = max(grown.values(), default=0.0)
+        return most <= slack * self.extra_load and sum(then.failures.values()) <= sum(now.failures.values())
+
+    def changes(self, options: Options) -> Changes:
+        """The change of each task."""
+        all_of = {name: self._change(name, option) for name, option in options.items()}
+        return {name: change for name, change in all_of.items() if not change.nothing}
+
+    def _change(self, name: str, option: Option) -> Change:
+        if not option.hedge:
+            return option.change
+        after = self.delay(name, option.share)
+        return evolve(option.change, after=after if after < self.around[name].limit else None)
+
+    def _durations(self, name: str, base: Simulation) -> Sequence[float]:
+        """How long the calls of a task take, sorted: more calls than are simulated, if a model says it."""
+        index, backend = next(
+            (index, backend)
+            for index, backend in backends_of(self.chain.plan().tasks, self.given.backends).items()
+            if self.chain.plan().tasks[index].name == name
+        )
+        if not isinstance(backend, LatencyModel):
+            return sorted(base.took[name])
+        draws, always = Draws(self.given.seed), evolve(backend, outages=())
+        return sorted(always.draw(draws.at(3 * FAR + i, index, 0)).delay for i in range(DRAWN))
+
+    def delay(self, name: str, share: float) -> float:
+        """The duration that this share of the calls of a task exceeds, in seconds; infinity for a share of 0."""
+        took = self._took[name]
+        return neat(quantile(took, 1 - share)) if took and 0 < share < 1 else 0.0 if share >= 1 else math.inf
+
+    # --- the search ---------------------------------------------------------------------------------------------
+
+    def best(self) -> Options:
+        """The options that help most, as far as the search shows."""
+        hedged = {name: self.hedge(1.0, calls=max(2, self.around[name].count)) for name in self.tasks}
+        best = self._fitted(hedged) or self._candidate({}, CLOSER)
+        assert best is not None  # noqa: S101 - the chain itself is always allowed
+        for name in self.tasks:
+            for _ in range(STEPS):
+                better = self._step(best, name)
+                if better is best:
+                    break
+                best = better
+                self._best = min(self._best, best.score)
+        return best.options if best.score < BETTER * self.score(self._base(CLOSER)) else {}
+
+    def hedge(self, part: float, option: Option | None = None, calls: int = 2) -> Option:
+        """An option with a hedge that uses this part of the extra load."""
+        option = option or Option()
+        share = min(1.0, part * self.target / (calls - 1))
+        return evolve(option, change=evolve(option.change, count=calls), hedge=part, share=share)
+
+    @property
+    def target(self) -> float:
+        """The extra load to aim at, so that the final comparison rarely has more than is allowed."""
+        if self.extra_load >= 1:
+            return self.extra_load
+        error = math.sqrt(self.extra_load * (1 - self.extra_load) / self.given.requests)
+        return max(0.0, self.extra_load - error)
+
+    def _step(self, best: Candidate, name: str) -> Candidate:
+        """The best candidate with another option for one task."""
+        looked = [
+            found
+            for option in self._others(name, best.options.get(name, Option()))
+            if (found := self._candidate({**best.options, name: option}, LOOK, SLACK)) is not None
+        ]
+        now = self._candidate(best.options, LOOK, math.inf)
+        few = [each for each in looked if each.options[name] == Option()]
+        few += [each for each in sorted(looked, key=lambda one: one.score) if each not in few][:KEPT]
+        for each in few:
+            needed = 1 / BETTER if each.options[name] == Option() else BETTER
+            if now is None or each.score <= needed / BETTER * now.score:
+                fitted = self._fitted(each.options)
+                if fitted is not None and fitted.score <= needed * best.score:
+                    return fitted
+        return best
+
+    def _fitted(self, options: Options) -> Candidate | None:
+        """The candidate with delays that use the extra load which is allowed. None if that is not possible."""
+        now, found = self._base(CLOSER), None
+        for _ in range(FITS):
+            changes = self.changes(options)
+            then = self._played(changes, CLOSER)
+            if then is None:
+                return found
+            grown = self._expected(options, now, then)
+            if self.within(grown, now, then):
+                score = self.score(then)
+                if found is None or score < found.score:
+                    found = Candidate(options, changes, score)
+            more = self.corrected(options, grown, self.target)
+            if self.changes(more) == changes:
                 break
-            found.insert(0, more)
+            options = more
         return found
 
-    def _round(self, found: Changes) -> Changes:
-        tried = [self._on_top(found, name, change) for name in self.tasks for change in self._coarse(found, name)]
-        few = self._few([found, *tried])
-        near = [self._on_top(found, *each) for changes in few[:2] for each in self._near(found, changes)]
-        few = self._few([found, *few, *near])
-        return self._fittest([found, *few], CLOSER, slack=1.0)[0]
+    def _expected(self, options: Options, now: Simulation, then: Simulation) -> Mapping[str, float]:
+        """The extra calls to expect, as a share, given those of one sample.
 
-    def _few(self, tried: Sequence[Changes]) -> list[Changes]:
-        """The candidates for a second trial: the best within the limits, and the best of those that may be within."""
-        sure, perhaps = (self._fittest(tried, LOOK, slack) for slack in (1.0, 1.5))
-        few = sure[:KEPT]
-        return few + [each for each in perhaps if each not in few][: KEPT - 2]
-
-    def _fittest(self, tried: Iterable[Changes], requests: int, slack: float) -> list[Changes]:
-        """The candidates within the limits, the best first. Of equal ones the first in ``tried`` wins."""
-        now = self.played({}, requests)
-        fit: list[tuple[float, int, Changes]] = []
-        seen: list[Changes] = []
-        for order, changes in enumerate(tried):
-            if changes in seen:
-                continue
-            seen.append(changes)
-            then = self.played(changes, requests)
-            if self.allowed(now, then, slack):
-                fit.append((self._score(then), order, changes))
-        return [changes for _, _, changes in sorted(fit, key=lambda each: each[:2])]
-
-    def allowed(self, now: Simulation, then: Simulation, slack: float = 1.0) -> bool:
-        """Whether no backend gets too many calls, and no more requests fail.
-
-        With few requests ``slack`` allows more.
+        How many calls exceed a delay is known from more calls than those of the sample. The difference is taken off (a
+        control variate), so that the result has less noise.
         """
-        worse = sum(then.failures.values()) - sum(now.failures.values())
-        return more_calls(now, then) <= slack * self.extra_load and worse <= (slack - 1) * 0.01 * now.requests
+        grown = more_calls(now, then)
+        for name, option in options.items():
+            if option.hedge and now.took[name]:
+                late = sum(each > self.delay(name, option.share) for each in now.took[name]) / len(now.took[name])
+                grown[name] += option.share - late
+        return grown
 
-    def _score(self, simulation: Simulation) -> float:
-        """The goal, as the mean of the values near it, which varies less. A failed request counts as the slowest."""
-        ordered = sorted(min(each, 1e9) for each in simulation.ended)
-        near = 0.7 * (1 - self.q)
-        first, last = (nearest_rank(q, len(ordered)) for q in (self.q - near, self.q + near))
-        some = ordered[first : last + 1]
-        return math.fsum(some) / len(some)
-
-    # --- candidates ---------------------------------------------------------------------------------------------
-
-    def _on_top(self, found: Changes, name: str, change: Change) -> Changes:
-        before = found.get(name, Change())
-        return {
-            **found,
-            name: Change(
-                before.after if change.after is None else change.after,
-                before.timeout if change.timeout is None else change.timeout,
-                before.retries if change.retries is None else change.retries,
-            ),
-        }
-
-    def _coarse(self, found: Changes, name: str) -> list[Change]:
-        """Hedges and limits that cause at most about the allowed extra calls; with a limit also a retry."""
-        stack, took = self.around[name], self.took[name]
-        if not took:
-            return []
-        late = [self._late(took, share * self.extra_load) for share in SHARES]
-        retries = found.get(name, Change()).retries or stack.retries
-        hedges = [Change(after=each) for each in dict.fromkeys(late) if each < stack.limit]
-        limits = [
-            Change(timeout=each, retries=max(retries, 2) if not stack.retries else None)
-            for each in dict.fromkeys(nice(each * 1.1) for each in late)
-            if each < stack.limit
-        ]
-        again = [Change(retries=retries + more) for more in (1, 2) if self.fails[name]]
-        return [*hedges, *limits, *again]
-
-    def _near(self, found: Changes, changes: Changes) -> list[tuple[str, Change]]:
-        """Changes with values near the good ones."""
-        near: list[tuple[str, Change]] = []
-        for name, change in changes.items():
-            if change == found.get(name):
-                continue
-            for times in (0.85, 1.15, 1.4):
-                if change.after is not None:
-                    near.append((name, evolve(change, after=nice(change.after * times))))
-                elif change.timeout is not None:
-                    near.append((name, evolve(change, timeout=nice(change.timeout * times))))
-        return [each for each in near if _within(each[1], self.around[each[0]])]
+    def corrected(self, options: Options, grown: Mapping[str, float], target: float) -> Options:
+        """Delays with which each backend gets the extra calls that are allowed, given those that it gets now."""
+        return {name: self._corrected(option, grown.get(name, 0.0), target) for name, option in options.items()}
 
     @staticmethod
-    def _late(took: Sequence[float], share: float) -> float:
-        """The duration that this share of the calls exceeds."""
-        return nice(quantile(took, 1 - min(share, 0.5)))
+    def _corrected(option: Option, grown: float, target: float) -> Option:
+        wanted = option.hedge * target
+        if not option.hedge or USED * wanted <= grown <= wanted:
+            return option
+        return evolve(
+            option, share=min(1.0, max(0.0, option.share + (wanted - grown) / ((option.change.count or 2) - 1)))
+        )
+
+    def _others(self, name: str, option: Option) -> Iterator[Option]:
+        """The other options for a task: each differs from the present one in one respect."""
+        around, change = self.around[name], option.change
+        if option != Option():
+            yield Option()
+        retries = change.retries or around.retries
+        for more in (1, 2) if self._fails[name] else ():
+            yield evolve(option, change=evolve(change, retries=retries + more))
+        if self.given.arrivals is not None or around.limit < math.inf:
+            yield from self._limits(name, option)
+        if option.hedge:
+            yield evolve(option, hedge=0.0)
+            yield self.hedge(option.hedge, option, (change.count or 2) + 1)
+            yield self.hedge(option.hedge / 2, option, change.count or 2)
+        else:
+            yield self.hedge(1.0, option, max(2, around.count))
+
+    def _limits(self, name: str, option: Option) -> Iterator[Option]:
+        """Shorter limits for an attempt, with enough retries that hardly any request fails because of them."""
+        around, change = self.around[name], option.change
+        for part in LIMITS:
+            share = min(0.5, part * self.extra_load)
+            limit = self.delay(name, share)
+            if not 0 < limit < min(around.limit, change.timeout or math.inf):
+                continue
+            attempts = math.ceil(math.log(RARE) / math.log(share))
+            retries = max(attempts - 1, around.retries, change.retries or 0)
+            yield evolve(option, change=evolve(change, timeout=limit, retries=retries))
 
 
-def _within(change: Change, stack: TaskPolicies) -> bool:
-    return change.after is None or change.after < stack.limit
-
-
-def nice(seconds: float) -> float:
-    """Round to two digits."""
-    if seconds <= 0:
-        return 1e-3
-    digits = 1 - math.floor(math.log10(seconds))
-    return max(1e-4, round(seconds, digits))
+def neat(seconds: float) -> float:
+    """Rounded up to three digits of milliseconds, so that no more calls exceed it."""
+    if not 0 < seconds < math.inf:
+        return seconds
+    ms = milliseconds(seconds)
+    digits = 2 - math.floor(math.log10(ms))
+    return round(math.ceil(ms * 10.0**digits - 1e-6) / 10.0**digits, max(0, digits)) / 1000

@@ -58,8 +58,8 @@ async def asame(x: Any) -> Any:
 @pytest.mark.parametrize(
     ("keywords", "text"),
     [
-        ({"executor": "dask"}, "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual'; got 'dask'"),
-        ({"executor": 3}, "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual'; got 3"),
+        ({"executor": "ray"}, "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual', 'dask'; got 'ray'"),
+        ({"executor": 3}, "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual', 'dask'; got 3"),
         ({"workers": 0}, "`workers` must be a whole number, 1 or more; got 0"),
         ({"workers": 1.5}, "`workers` must be a whole number, 1 or more; got 1.5"),
         ({"workers": True}, "`workers` must be a whole number, 1 or more; got True"),
@@ -184,7 +184,7 @@ def test_from_env(monkeypatch: pytest.MonkeyPatch) -> None:
     assert repr(Balancer.from_env()).startswith("<Balancer asyncio open: 0/10 running")
     monkeypatch.setenv("RIO_EXECUTOR", "trio")
     assert repr(Balancer.from_env(workers=3)).startswith("<Balancer trio open: 0/3 running")
-    monkeypatch.setenv("RIO_EXECUTOR", "dask")
+    monkeypatch.setenv("RIO_EXECUTOR", "ray")
     with pytest.raises(ChainDefinitionError, match="`RIO_EXECUTOR` must be one of"):
         Balancer.from_env()
 

@@ -263,7 +263,11 @@ def test_a_dash_reads_standard_input(said: Said, monkeypatch: pytest.MonkeyPatch
         (["--kwargs", '{"user": 3}'], "which can't be called with these arguments"),
         (["--input", "1", "--deadline", "-4"], "`deadline` must be a finite number of milliseconds"),
         (["--input", "1", "--deadline", "soon"], "argument --deadline: invalid float value: 'soon'"),
-        (["--input", "1", "--executor", "dask"], "invalid choice: 'dask'"),
+        (["--input", "1", "--executor", "ray"], "invalid choice: 'ray'"),
+        (
+            ["--input", "1", "--address", "tcp://x:1"],
+            "--address is the address of a Dask scheduler; it needs --executor dask",
+        ),
         (["--input", "1", "--args", "[1]"], "argument --args: not allowed with argument --input"),
     ],
 )

@@ -22,6 +22,7 @@ from rio_chain.errors import (
     DeadlineHeaderError,
     LaneMessageTooLarge,
     LimitExceeded,
+    MessageTooLarge,
     NotAccepted,
     NotEnoughSuccesses,
     NotPicklable,
@@ -35,6 +36,7 @@ from rio_chain.errors import (
     UnknownTask,
     Unstable,
     UsageError,
+    WorkerLost,
 )
 
 CAUSE = ValueError("no\nsuch user")
@@ -102,7 +104,7 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
     (
         NotPicklable("crunch", "answer", "no locks"),
         {"name": "crunch", "what": "answer", "reason": "no locks"},
-        "the answer of `crunch` can't be pickled for the process of its lane: no locks",
+        "the answer of `crunch` can't be pickled for another process: no locks",
     ),
     (
         ProcessDied("crunch", "cpu", -9, "it wrote nonsense"),
@@ -116,6 +118,27 @@ EXAMPLES: list[tuple[RioError, dict[str, Any], str]] = [
             "the answer of `crunch` takes more than 268,435,456 bytes, the most that a lane carries; send less, "
             "such as the name of a file, or write Balancer(lane_bytes=...) with a larger number"
         ),
+    ),
+    (
+        MessageTooLarge("crunch", "answer", 268_435_456),
+        {"name": "crunch", "what": "answer", "most": 268_435_456},
+        (
+            "the answer of `crunch` takes more than 268,435,456 bytes, the most of a message to or from a worker; pass "
+            "the place where the data is stored, such as a path, or write DaskExecutor(message_bytes=...)"
+        ),
+    ),
+    (
+        MessageTooLarge("crunch", "chain", 16_777_216),
+        {"what": "chain"},
+        (
+            "the chain `crunch` takes more than 16,777,216 bytes, and it is sent with each piece: one of its functions "
+            "closes over large data; pass the data as an argument"
+        ),
+    ),
+    (
+        WorkerLost("crunch", "its worker died"),
+        {"name": "crunch", "reason": "its worker died"},
+        "`crunch` has no answer: its worker died",
     ),
     (TicketCancelled(), {"reason": "its ticket was cancelled"}, "cancelled: its ticket was cancelled"),
     (TicketCancelled("why not"), {"reason": "why not"}, "cancelled: why not"),
@@ -178,8 +201,9 @@ def test_code_that_guards_the_ordinary_way_sees_it(kind: type[RioError], also: A
 
 def test_only_what_another_attempt_may_mend_is_retried() -> None:
     held = {TaskTimedOut, DeadlineExceeded, Abandoned, BridgeFailed, CallbackFailed, Skipped, CircuitOpen}
-    held |= {LaneMessageTooLarge, LimitExceeded, NotAccepted, NotPicklable, ProcessDied, TicketCancelled}
-    assert held - set(errors.NEVER_RETRIED) == {TaskTimedOut, NotAccepted, ProcessDied}
+    held |= {LaneMessageTooLarge, LimitExceeded, MessageTooLarge, NotAccepted, NotPicklable, ProcessDied}
+    held |= {TicketCancelled, WorkerLost}
+    assert held - set(errors.NEVER_RETRIED) == {TaskTimedOut, NotAccepted, ProcessDied, WorkerLost}
     raised = {ChainDefinitionError, DeadlineHeaderError, UsageError}  # also inside a body
     assert set(errors.NEVER_RETRIED) - raised < held
 

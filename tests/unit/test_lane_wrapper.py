@@ -1,54 +1,39 @@
-"""What goes with a call into the process of a lane."""
+"""The context that a call takes along into another process."""
 
-from __future__ import annotations
-
-import operator
-from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
 from functools import partial
-from typing import Any
 
-import pytest
-from conformance.lane_bodies import where
+from rio_chain._core.lane_wrapper import LANE_WRAPPER, enter_context_of, packed_wrapper
 
-from rio_chain import Balancer, Task
-from rio_chain._core.lane_wrapper import LANE_WRAPPER, CallInLane
+NAME: ContextVar[str] = ContextVar("name", default="none")
 
 
-def with_note(note: str, fn: Callable[[Any], Any], value: Any) -> tuple[str, Any]:
-    return note, fn(value)
+def named(name, fn, value):  # type: ignore[no-untyped-def]
+    token = NAME.set(name)
+    try:
+        return fn(value)
+    finally:
+        NAME.reset(token)
 
 
-def refuses(_: Callable[[Any], Any], value: Any) -> Any:
-    raise ValueError(value)
+def test_a_context_there_has_the_variables_that_the_wrapper_sets() -> None:
+    LANE_WRAPPER.set(lambda: partial(named, "page"))
+    packed = packed_wrapper()
+    LANE_WRAPPER.set(None)
+
+    def there() -> str:
+        enter_context_of(packed)
+        return NAME.get()
+
+    assert copy_context().run(there) == "page"
+    assert NAME.get() == "none"
 
 
-@pytest.fixture
-def wrap() -> Iterator[Callable[[Callable[[], CallInLane | None]], object]]:
-    before = LANE_WRAPPER.get()
-    yield LANE_WRAPPER.set
-    LANE_WRAPPER.set(before)
+def test_without_a_wrapper_nothing_is_sent() -> None:
+    assert packed_wrapper() == b""
+    enter_context_of(b"")
 
 
-@pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])
-def test_each_call_is_made_by_what_went_with_it(wrap: Callable[[Any], object], executor: str) -> None:
-    left = iter(["first", "second", None])
-
-    def next_one() -> CallInLane | None:
-        note = next(left)
-        return None if note is None else partial(with_note, note)
-
-    wrap(next_one)
-    with Balancer(executor, lanes={"cpu": 1}) as balancer:
-        chain = Task(where).lane("cpu")
-        (first, pid), (second, other), alone = [balancer.run(chain(None)).unwrap() for _ in range(3)]
-    assert (first, second) == ("first", "second")
-    assert pid == other == alone  # the function is the same one, and its process goes on
-
-
-def test_an_error_of_it_is_that_of_the_call(wrap: Callable[[Any], object]) -> None:
-    wrap(lambda: refuses)
-    with Balancer("thread", lanes={"cpu": 1}) as balancer:
-        error = balancer.run(Task(operator.neg).lane("cpu")(3)).result.failure()
-        assert isinstance(error, ValueError)
-        wrap(lambda: None)
-        assert balancer.run(Task(operator.neg).lane("cpu")(3)).unwrap() == -3
+def test_a_process_that_cannot_load_the_wrapper_goes_on_without_it() -> None:
+    enter_context_of(b"cno_such_module\nname\n.")
+    enter_context_of(b"no pickle")

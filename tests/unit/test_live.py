@@ -357,7 +357,7 @@ def test_live_is_true_or_false(live: Any) -> None:
 
 def test_what_run_refuses_is_refused_and_nothing_is_shown(kept: Kept) -> None:
     with pytest.raises(ChainDefinitionError, match="`executor` must be one of"):
-        Task(abs)(1).run(executor="dask", live=True)
+        Task(abs)(1).run(executor="ray", live=True)
 
     async def inside(_: int) -> None:
         with pytest.raises(UsageError, match="would block the loop that runs the request"):

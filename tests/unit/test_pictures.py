@@ -339,6 +339,12 @@ class TestRun:
         boxes = {box.text: box.full for box in picture((named("a") >> without_a_file).plan()).boxes}
         assert boxes["lambda"] == "bridge lambda"
 
+    def test_a_task_of_a_lambda_shows_its_source_unless_it_has_a_name(self) -> None:
+        chain = Task(lambda number: number + 1) >> Task(lambda number: number - 1).named("less")
+        boxes = {box.text: box.full for box in picture(chain.plan()).boxes}
+        assert boxes["lambda number: number + 1"] == "task lambda (sync)\nlambda number: number + 1"
+        assert "less" in boxes
+
     @pytest.mark.parametrize("text", ["import sys;exec(eval(sys.stdin.readline()))\n", "x = lambda user: name(user)\n"])
     def test_a_lambda_never_shows_text_of_another_program(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(linecache.cache, "<string>", (len(text), None, [text], "<string>"))

@@ -155,6 +155,7 @@ def task(index: int, name: str, function: str) -> dict[str, Any]:
         "generator": False,
         "inline": False,
         "lane": None,
+        "resources": {},
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats.mstats import hdquantiles
 
 from rio_chain import ChainDefinitionError
 from rio_chain._core.quantiles import quantile
@@ -168,6 +169,15 @@ def test_with_each_block_once_the_quantiles_are_those_of_the_whole() -> None:
     found = _confidence_intervals.bootstrap_quantiles(values, [0.0001, 0.5, 0.9, 0.999], once)[0]
     assert list(found) == [quantile(sorted(values), q) for q in (0.0001, 0.5, 0.9, 0.999)]
     assert _confidence_intervals.bootstrap_means(values, once)[0] == pytest.approx(sum(values) / 997)
+
+
+def test_a_smooth_quantile_is_that_of_harrell_and_davis() -> None:
+    draws = random.Random(4)
+    values = [draws.expovariate(1) for _ in range(500)]
+    for q in (0.5, 0.99):
+        [expected] = hdquantiles(values, [q])
+        assert _confidence_intervals.smooth_quantile(values, q) == pytest.approx(float(expected))
+    assert _confidence_intervals.smooth_quantile([1.0] * 90 + [math.inf] * 10, 0.99) > 1e8
 
 
 @pytest.mark.parametrize("q", [0, 1, 1.5, math.nan, "p99"])

@@ -25,6 +25,7 @@ from rio_chain import (
     LaneMessageTooLarge,
     Limit,
     LimitExceeded,
+    MessageTooLarge,
     NotAccepted,
     NotEnoughSuccesses,
     NotPicklable,
@@ -40,6 +41,7 @@ from rio_chain import (
     UnknownTask,
     Unstable,
     UsageError,
+    WorkerLost,
     errors,
 )
 from rio_chain.contrib import asgi, wsgi
@@ -72,9 +74,11 @@ EXAMPLES: list[tuple[Any, int]] = [
     (ProcessDied("f", SECRET), 500),
     (NotPicklable("f", "answer", SECRET), 500),
     (LaneMessageTooLarge("f", "answer", 1), 500),
+    (MessageTooLarge("f", "answer", 1), 500),
     (RioError(SECRET), 500),
     (NotAccepted("f", SECRET), 502),
     (NotEnoughSuccesses(2, 1, (ValueError(SECRET),)), 502),
+    (WorkerLost(SECRET, SECRET), 503),
     (QueueFull(SECRET), 503),
     (Saturated(SECRET), 503),
     (BalancerClosed(SECRET), 503),

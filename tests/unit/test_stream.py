@@ -132,7 +132,10 @@ def test_ctrl_c_cancels_the_run_and_is_raised(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("terms", "text"),
     [
-        ({"executor": "tokio"}, "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual'; got 'tokio'"),
+        (
+            {"executor": "tokio"},
+            "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual', 'dask'; got 'tokio'",
+        ),
         ({"executor": 1}, "`executor` must be one of"),
         ({"deadline": -1}, "`deadline` must be a finite number of milliseconds"),
         ({"deadline": True}, "`deadline` must be"),
@@ -213,6 +216,7 @@ def ended(error: Exception | None = None) -> Outcome[Any]:
     ("event", "text"),
     [
         (Event("started", "f", 0.04, 1), "<Event started f, attempt 1, at 0.0 ms>"),
+        (Event("started", "f", 5, 1, run=31), "<Event started f, attempt 1, at 5.0 ms of run 31>"),
         (Event("started", "f", 12.34, 2, 1), "<Event started f, attempt 2 of replica 1, at 12.3 ms>"),
         (Event("started", "f", 5, 1, item=3), "<Event started f[3], attempt 1, at 5.0 ms>"),
         (Event("attempt_failed", "f", 5, 1, error="pw"), "<Event attempt_failed f: str, attempt 1, at 5.0 ms>"),

@@ -3,6 +3,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import os
+import subprocess
+import sys
+import textwrap
 import traceback
 import weakref
 from collections.abc import Callable
@@ -237,3 +241,32 @@ def test_places_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) 
         exec(f"def fails(x):\n    raise OSError({k})", space)  # noqa: S102
         drop_frames(raised(space["fails"], 1))
         assert len(known) <= 5
+
+
+def test_a_tracer_sees_kept_errors_of_long_functions() -> None:
+    """With a debugger or coverage, Python 3.11 wrote beyond the end of an array. The debug allocator notices that."""
+    code = """
+        import sys
+        from rio_chain._core.tracebacks import drop_frames
+
+        def trace(*_):
+            return trace
+
+        sys.settrace(trace)
+        for lines in range(1, 60):
+            source = "def f():\\n" + "    x = len('a') + 1\\n" * lines + "    raise ValueError(1)\\n"
+            found = {"__name__": "found"}
+            exec(source, found)
+            try:
+                found["f"]()
+            except ValueError as error:
+                drop_frames(error)
+    """
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "PYTHONMALLOC": "debug"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr

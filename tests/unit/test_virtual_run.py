@@ -328,7 +328,7 @@ async def nothing() -> None: ...
         (lambda: None, "virtual", "`run_virtual` takes a request"),
         (Task(slow), "virtual", "`run_virtual` takes a request"),
         (nothing, "thread", 'on threads `run_virtual` takes a request, such as run_virtual(page(42), "thread")'),
-        (nothing, "dask", "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual'; got 'dask'"),
+        (nothing, "ray", "`executor` must be one of 'asyncio', 'trio', 'thread', 'virtual', 'dask'; got 'ray'"),
         (nothing, VirtualExecutor, "`executor` must be an instance: write VirtualExecutor()"),
         (nothing, None, "`executor` must be one of"),
     ],

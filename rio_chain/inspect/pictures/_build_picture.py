@@ -197,11 +197,12 @@ class _Builder:
         name = self.plan.tasks[index].name
         where = _badges.place(call)
         mark = self.marks.tasks.get(index)
-        how = f"task {name} ({'async' if call.is_async else 'sync'})"
-        lines = [how, *(layer.full for layer in layers), *([mark.full] if mark is not None and mark.full else [])]
+        source = None if call.explicit else lambda_source(call.fn)
+        how = [f"task {name} ({'async' if call.is_async else 'sync'})", *([source] if source else [])]
+        lines = [*how, *(layer.full for layer in layers), *([mark.full] if mark is not None and mark.full else [])]
         leaf = LeafShape(
             "task",
-            cut(name, NAMED),
+            cut(source or name, NAMED),
             "\n".join(lines),
             layers=layers,
             places=[where] if where else [],
