@@ -126,6 +126,13 @@ class Dispatcher:
         for schedule in self.schedules.copy():
             schedule.end()
 
+    def when_schedules_end(self, call: Callable[[], object]) -> None:
+        """Call ``call`` as soon as no schedule is left. A second call of it must do nothing."""
+        for schedule in self.schedules.copy():
+            schedule.add_waker(partial(self.when_schedules_end, call))
+            return
+        call()
+
     def open_ends(self) -> list[Callable[[Callable[[], None]], None]]:
         """How to be called at the end of each request that has no answer, and of each schedule that has not ended."""
         return [
