@@ -12,6 +12,7 @@ import os
 from collections.abc import Generator
 from importlib.util import find_spec
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
@@ -33,20 +34,30 @@ def missing(module: str) -> bool:
 
 
 @functools.cache
-def no_database() -> bool:
-    """For pages that need PostgreSQL: start one for the examples, and say where it is in ``DATABASE_URL``.
-
-    True if it is not installed here, or rio-chain[queue] is not: then the page is skipped.
-    """
-    if missing("procrastinate") or missing("psycopg"):
-        return True
+def server_for_pages() -> Any:
+    """A PostgreSQL for the pages, until the process ends; None where it is not installed."""
     import postgres  # noqa: PLC0415 - a helper of the tests
 
     if postgres.programs() is None or (not os.getuid() and postgres.user() is None):
-        return True
+        return None
     server = contextlib.ExitStack()
-    os.environ["DATABASE_URL"] = server.enter_context(postgres.cluster()).dsn()
     atexit.register(server.close)
+    return server.enter_context(postgres.cluster())
+
+
+def no_database() -> bool:
+    """For pages that need PostgreSQL: make a database for the page, and say where it is in ``DATABASE_URL``.
+
+    True if PostgreSQL or rio-chain[queue] is not installed: then the page is skipped.
+    """
+    if missing("procrastinate") or missing("psycopg") or server_for_pages() is None:
+        return True
+    import psycopg  # noqa: PLC0415 - needs the extra
+
+    name = f"page_{uuid4().hex}"
+    with psycopg.connect(server_for_pages().dsn(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    os.environ["DATABASE_URL"] = server_for_pages().dsn(name)
     return False
 
 
