@@ -16,14 +16,18 @@ from rio_chain.errors import ChainDefinitionError, TicketCancelled, describe_err
 CANCELLED = "rio_chain.TicketCancelled"
 DEEPEST = 200
 """How deep a value may be nested: well below what JSON readers allow."""
+BITS = 10_000
+"""Python reads and writes no much longer numbers."""
 
 
 def foreign_part(value: object, place: str = "", depth: int = 0) -> str | None:
     """The first part that JSON would not give back as it is, with its place; None if there is none."""
     items: list[tuple[object, object]] = []
     found: str | None = None
-    if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
+    if value is None or type(value) in (bool, str) or (type(value) is float and math.isfinite(value)):
         pass
+    elif type(value) is int:
+        found = f"an int of more than {BITS} bits{place}" if value.bit_length() > BITS else None
     elif depth >= DEEPEST:
         found = f"a value that is nested more than {DEEPEST} deep"
     elif type(value) is list:

@@ -36,6 +36,8 @@ HEARTBEAT = 5.0
 """Seconds between two signs of life, at most. Other workers of procrastinate take 30 s of silence for death."""
 FULL = 15
 """Each so many sweeps also look for runs that wait without a job."""
+STOPS = 0.2
+"""Seconds between two attempts to stop."""
 PAUSE = 1.0
 """Seconds before the next attempt to reach a database that does not answer."""
 LATER = 5.0
@@ -71,19 +73,23 @@ class QueueWorker:
     tick: Callable[[], float]
     _running: dict[str, Running] = field(factory=dict[str, Running], init=False)
     _stop: threading.Event = field(factory=threading.Event, init=False)
+    _served: threading.Event = field(factory=threading.Event, init=False)
     _worker: Worker | None = field(default=None, init=False)
 
     # --- on the loop of procrastinate ---------------------------------------------------------------------------
 
     async def serve(self) -> None:
         """Take jobs until ``stop``. An error of the database is logged, and the worker begins again."""
-        while not self._stop.is_set():
-            try:
-                await self._serve_once()
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next attempt may be luckier
-                if not self._stop.is_set():
-                    log.warning("the worker begins again in %g s: %s: %s", PAUSE, type(error).__name__, error)
-                    await runtime_here().sleep(PAUSE)
+        try:
+            while not self._stop.is_set():
+                try:
+                    await self._serve_once()
+                except Exception as error:  # noqa: BLE001 - whatever it was, the next attempt may be luckier
+                    if not self._stop.is_set():
+                        log.warning("the worker begins again in %g s: %s: %s", PAUSE, type(error).__name__, error)
+                        await runtime_here().sleep(PAUSE)
+        finally:
+            self._served.set()
 
     async def _serve_once(self) -> None:
         lease = self.store.lease
@@ -185,6 +191,9 @@ class QueueWorker:
     def stop(self) -> None:
         """Take no more jobs, and let the running ones end. From any thread."""
         self._stop.set()
+        self._stop_serving()
+
+    def _stop_serving(self) -> None:
         worker = self._worker
         if worker is not None:
             worker.stop()  # type: ignore[no-untyped-call]
@@ -202,6 +211,8 @@ class QueueWorker:
                 continue
             if swept.put_back or swept.dead:
                 log.warning("%d runs of dead workers are put back, %d are dead letters", swept.put_back, swept.dead)
+        while not self._served.wait(STOPS):  # a worker of procrastinate that has just begun forgets that it was stopped
+            self._stop_serving()
 
     def _end_lost(self) -> None:
         running = self._running.copy()
@@ -238,8 +249,10 @@ class Working:
             self.worker.stop()
             for part in self._parts:
                 await part.ended()
-            await self._own.aclose(grace=0)
-            await self.worker.balancer.aclose(grace=0)
+            try:
+                await self._own.aclose(grace=0)
+            finally:  # a scope that is cancelled interrupts the first one
+                await self.worker.balancer.aclose(grace=0)
 
     def wait(self) -> None:
         """Block until it has ended. Ctrl-C lets it end, within its grace; a second one does not wait."""
@@ -250,5 +263,7 @@ class Working:
             self.worker.stop()
             for part in self._parts:
                 part.wait()
-            self._own.close(grace=0)
-            self.worker.balancer.close(grace=0)
+            try:
+                self._own.close(grace=0)
+            finally:
+                self.worker.balancer.close(grace=0)

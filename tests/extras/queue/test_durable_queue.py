@@ -261,6 +261,18 @@ def test_work_ends_when_it_is_cancelled(queue: DurableQueue) -> None:
     eventually(lambda: threading.active_count() <= before + 4)  # those of the shared pool stay
 
 
+def test_a_worker_can_be_stopped_at_any_moment(queue: DurableQueue) -> None:
+    for number in range(12):
+        ends = threading.Thread(target=queue.run_worker, daemon=True)
+        ends.start()
+        eventually(lambda: queue._worker is not None)
+        time.sleep(number / 1000)
+        queue.stop()
+        ends.join(20)
+        assert not ends.is_alive(), number
+        queue._worker = None
+
+
 def test_what_has_ended_is_forgotten(queue: DurableQueue, workers: Any) -> None:
     workers.start()
     queue.post(note("a", 0), run_id="a").wait(LONG)
@@ -312,6 +324,7 @@ def test_bad_input_is_refused(queue: DurableQueue) -> None:
         (lambda: wrong.post(note((1, 2), 0)), "must be what JSON gives back as it is"),
         (lambda: wrong.post(note({1: 2}, 0)), "got the key 1 at [0]"),
         (lambda: wrong.post(note("a", float("nan"))), "got nan at [1]"),
+        (lambda: wrong.post(note(2**20_000, 0)), "got an int of more than 10000 bits at [0]"),
         (lambda: wrong.post(note(cycle, 0)), "nested more than 200 deep"),
     ]:
         refused(write, text)
