@@ -26,7 +26,7 @@ async def test_each_tick_is_run_once(world: World) -> None:
         schedule = balancer.every(TICK, note)
         await world.until(lambda: len(starts) >= 4)
         schedule.cancel()
-        await world.until(lambda: schedule.done)
+        await world.until(lambda: schedule.done and not schedule.tickets)
         seen = len(starts)
         await world.pause(4 * TICK)
         assert len(starts) == schedule.counts.started == seen, "a cancelled schedule starts nothing"
@@ -115,7 +115,8 @@ async def test_a_tick_is_skipped_while_a_run_goes_on(world: World) -> None:
         schedule = balancer.every(TICK, Task(slow).named("report"))
         await world.until(lambda: schedule.counts.skipped >= 2)
         assert len(calls) == 1
-        assert seen[:2] == [("report", "overlap")] * 2
+        assert seen.count(("report", "overlap")) >= 2
+        assert set(seen) <= {("report", "overlap"), ("report", "missed")}, "a busy machine may be late for a tick"
         assert len(schedule.tickets) == 1
         gate.open()
         await world.until(lambda: len(calls) >= 2)
@@ -186,7 +187,7 @@ async def test_a_run_may_cancel_its_own_schedule(world: World) -> None:
     async with world.balancer() as balancer:
         schedules.append(balancer.every(TICK, once))
         await world.until(lambda: schedules[0].done and not schedules[0].tickets)
-        assert schedules[0].counts == ScheduleCounts(started=1)
+        assert schedules[0].counts.started == 1
 
 
 async def test_a_full_buffer_rejects_a_tick_and_not_the_schedule(world: World) -> None:
