@@ -181,6 +181,7 @@ async def test_a_run_may_cancel_its_own_schedule(world: World) -> None:
     schedules: list[Any] = []
 
     async def once() -> str:
+        await world.until(lambda: schedules)
         schedules[0].cancel()
         return "done"
 
