@@ -51,7 +51,7 @@ class Workers:
         self._dsn, self._folder = dsn, folder
         self.processes: list[subprocess.Popen[str]] = []
 
-    def start(self, *options: str, lease: float = 1_000) -> subprocess.Popen[str]:
+    def start(self, *options: str, lease: float = 2_000) -> subprocess.Popen[str]:
         log = (self._folder / f"worker-{len(self.processes)}.log").open("w")
         process = subprocess.Popen(
             [sys.executable, "-m", "rio_chain", "work", f"{JOBS}:queue", *options],
