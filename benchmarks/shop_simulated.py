@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -31,11 +31,11 @@ from examples.shop.web import Shop, application
 from rio_chain import Balancer, Outcome, simulate
 from rio_chain.simulation import LatencyModel, Simulation, poisson
 
-WORKERS = 8
+WORKERS = 4
 """Fewer than those of the shop, so that a moderate rate already makes a queue."""
 FAULTS = {"latency": 20.0, "errors": 0.03, "stalls": 0.01}
-RATES = (20, 60, 100)
-REQUESTS = 4_000
+RATES = (15, 30, 45)
+REQUESTS = 3_000
 WARM_UP = 100
 SIMULATED = 20_000
 CLOSE = 0.10
@@ -46,6 +46,17 @@ ANSWERS = {
     "read_reviews": [],
 }
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+@contextmanager
+def first_on_the_machine(*, wanted: bool) -> Iterator[None]:
+    """This process, and those that it starts, run before all others. What they need is a small part of a processor."""
+    if wanted:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @contextmanager
@@ -130,10 +141,11 @@ def compared(fresh: Sequence[Outcome[Any]], simulation: Simulation) -> list[Row]
     ]
 
 
-def round_of(places: Places, rate: float, requests: int, seed: int) -> list[Row]:
+def round_of(places: Places, rate: float, requests: int, seed: int, *, real_time: bool) -> list[Row]:
     """Measure, learn, simulate, print."""
     began = time.monotonic()
-    outcomes = measured(places, rate, requests, seed)
+    with first_on_the_machine(wanted=real_time):
+        outcomes = measured(places, rate, requests, seed)
     lasted = time.monotonic() - began
     simulation = simulated(places, outcomes[0::2], rate)
     fresh = outcomes[1::2]
@@ -155,14 +167,19 @@ def main() -> int:
     parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="pages a second")
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument(
+        "--real-time", action="store_true", help="let nothing else on a busy machine disturb it; Linux, as root"
+    )
     given = parser.parse_args()
     print(f"{WORKERS} workers; backends: {FAULTS}")
     bad = 0
-    with backends(seed=1) as places:
+    with ExitStack() as stack:
+        with first_on_the_machine(wanted=given.real_time):
+            places = stack.enter_context(backends(seed=1))
         places.set_faults(**FAULTS)
         for seed in range(given.rounds):
             for rate in given.rates:
-                rows = round_of(places, rate, given.requests, seed)
+                rows = round_of(places, rate, given.requests, seed, real_time=given.real_time)
                 bad += sum(abs(row.off) > CLOSE for row in rows if row.name in {"p50", "p99"})
     print(f"\n{bad} of {2 * given.rounds * len(given.rates)} figures are more than {CLOSE:.0%} off (p50 and p99)")
     return 1 if bad else 0

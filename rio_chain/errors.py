@@ -87,6 +87,16 @@ class QueueFull(RioError):
     retry_after: float | None = None
 
 
+class RequestShed(RioError):
+    """A balancer with ``shed=`` or ``shed_late=`` has dropped the request while it waited. It was not begun.
+
+    Another request was worth more and the buffer was full, or the time that the deadline left was too short for it.
+    ``retry_after`` is as in ``QueueFull``. It is never retried.
+    """
+
+    retry_after: float | None = None
+
+
 class Saturated(RioError):
     """``max_abandoned`` abandoned calls still run. The balancer accepts no requests until one of them returns.
 
@@ -318,6 +328,7 @@ NEVER_RETRIED = (
     DeadlineExceeded,
     Abandoned,
     TicketCancelled,
+    RequestShed,
     Skipped,
     ChainDefinitionError,
     DeadlineHeaderError,

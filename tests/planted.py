@@ -1,4 +1,4 @@
-"""Plants nineteen bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
+"""Plants bugs, one at a time, in a copy of the package; the conformance suite has to turn red at each.
 
     python tests/planted.py            # all of them; exit code 1 if one survives
     python tests/planted.py cancel     # those with that word in their name
@@ -173,12 +173,36 @@ BUGS = (
         ("test_balancer.py",),
     ),
     Bug(
+        "a breaker that lets one probe too many through",
+        "policies/_breaker.py",
+        (("circuit.probes >= self._successes", "circuit.probes > self._successes"),),
+        ("policies/test_breaker_options.py",),
+    ),
+    Bug(
+        "an error that a hedge is not for, and that does not end it",
+        "engine/_judge_answer.py",
+        (("        return error, not found\n", "        return error, False\n"),),
+        ("policies/test_replica_options.py",),
+    ),
+    Bug(
+        "an each that begins one item more than it takes",
+        "engine/_each.py",
+        (("self.taken - self.left_out < self.most", "self.taken - self.left_out <= self.most"),),
+        ("test_each_ends.py",),
+    ),
+    Bug(
+        "a linear backoff that is one step ahead",
+        "policies/_backoff.py",
+        (("self.base + self.step * retry", "self.base + self.step * (retry + 1)"),),
+        ("policies/test_backoff.py",),
+    ),
+    Bug(
         "a hedge that begins though the call has answered",
         "engine/_race_frame.py",
         (
             (
-                "self.claim.setdefault(0, None) is None:\n            if self.learned",
-                "True:\n            if self.learned",
+                "self.claim.setdefault(0, None) is None:\n            if self.plan",
+                "True:\n            if self.plan",
             ),
             (
                 "                self.timer.deadline = INF\n            if strand.given_up",
@@ -222,6 +246,60 @@ BUGS = (
         "engine/_race.py",
         (("        if race.line is not None and not race.over:\n            race.line.look_at(race)\n", ""),),
         ("policies/test_batch.py",),
+    ),
+    Bug(
+        "a line of a limit without priority",
+        "policies/_limit_queue.py",
+        (("return -priority if aging is None else", "return 0.0 if aging is None else"),),
+        ("policies/test_limit_options.py",),
+    ),
+    Bug(
+        "a call that waits for several limits and keeps one",
+        "policies/_limits_together.py",
+        (("            raise\n        self._undo(taken)\n", "            raise\n"),),
+        ("policies/test_limit_options.py",),
+    ),
+    Bug(
+        "a time limit that fails what has come",
+        "engine/_item_runner.py",
+        (("        if not self.keeps:\n", "        if True:\n"),),
+        ("test_partial.py",),
+    ),
+    Bug(
+        "a time limit that ends no branch",
+        "engine/_fan_out.py",
+        (("    own = strand.fork(race, until)\n", "    own = strand.fork(race)\n"),),
+        ("test_partial.py",),
+    ),
+    Bug(
+        "a call behind for each stale answer",
+        "policies/_cache.py",
+        (("            if behind is None or behind() is None:\n", "            if True:\n"),),
+        ("policies/test_cache_stale.py",),
+    ),
+    Bug(
+        "a tenant that is charged for starts alone",
+        "policies/_fair_shares.py",
+        (("        self._advance(tenant, lasted - charge)\n", ""),),
+        ("test_fair.py",),
+    ),
+    Bug(
+        "a request that is shed and never answered",
+        "balancer/_managed_admission.py",
+        (("        self.after(worst.tell)\n", ""),),
+        ("test_fair.py",),
+    ),
+    Bug(
+        "a request that is begun too late",
+        "balancer/_dispatch.py",
+        (("            elif self.admission.is_late(turn, now):\n", "            elif False:\n"),),
+        ("test_fair.py",),
+    ),
+    Bug(
+        "a cost that is never corrected",
+        "engine/_leave.py",
+        (("        permit.correct(iter(found))\n", ""),),
+        ("policies/test_limit_options.py",),
     ),
 )
 

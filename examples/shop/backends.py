@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -61,6 +62,29 @@ SHOWN = {
     "stalls": "the share of calls that hang for 5 s",
 }
 """The faults that can be set from outside."""
+
+
+def checked_faults(given: Mapping[str, Any]) -> dict[str, float]:
+    """Faults as numbers.
+
+    Raises:
+        ValueError: a share is not from 0 to 1, or a latency is negative.
+    """
+    return {name: checked_fault(name, value) for name, value in given.items()}
+
+
+def checked_fault(name: str, value: Any) -> float:
+    """The number of one fault."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if name in {"errors", "stalls"}:
+        if not 0 <= number <= 1:
+            raise ValueError(f"{name} is a share from 0 to 1, such as 0.4 for 40 %; got {value}")
+    elif not 0 <= number < math.inf:
+        raise ValueError(f"{name} is a number of milliseconds, 0 or more; got {value}")
+    return number
 
 
 @define

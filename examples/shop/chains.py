@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypedDict
 
 from attrs import frozen
@@ -69,6 +70,8 @@ class Chains:
     stock: Chain[[int], Stock | None]
     reviews: Chain[[int], list[Review]]
     page: Chain[[int], Page]
+    breakers: Mapping[str, Breaker]
+    """The breaker of each backend."""
 
 
 def number_of(product: Product) -> int:
@@ -107,11 +110,12 @@ def shop_chains(
     late is asked a second time. Without stock or reviews there is a page all the same; without product or price there
     is none.
     """
-    product = fetch_product.timeout(attempt).breaker(breaker("catalogue")).retry(2, on=FAULTS, backoff=QUICK)
-    price = fetch_price.timeout(attempt).breaker(breaker("prices")).retry(2, on=FAULTS, backoff=QUICK)
-    hedged = fetch_stock.replica(2, after=60).timeout(attempt).breaker(breaker("stock"))
+    breakers = {name: breaker(name) for name in ("catalogue", "prices", "stock")}
+    product = fetch_product.timeout(attempt).breaker(breakers["catalogue"]).retry(2, on=FAULTS, backoff=QUICK)
+    price = fetch_price.timeout(attempt).breaker(breakers["prices"]).retry(2, on=FAULTS, backoff=QUICK)
+    hedged = fetch_stock.replica(2, after=60).timeout(attempt).breaker(breakers["stock"])
     stock = hedged.retry(2, on=FAULTS, backoff=QUICK).or_else(None)
     reviews = read_reviews.timeout(attempt).or_else([])
     parts = number_of >> (price & stock & reviews)
     page = (product >> parts >> Task(render).inline().using(product=product)).timeout(2_000)
-    return Chains(product, price, stock, reviews, page.named("page"))
+    return Chains(product, price, stock, reviews, page.named("page"), breakers)

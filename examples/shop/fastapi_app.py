@@ -16,9 +16,9 @@ from rio_chain import Balancer
 
 def application(places: Places) -> FastAPI:
     """All of it."""
-    collector = Collector()
-    balancer = Balancer(workers=WORKERS, buffer=BUFFER, observers=[traced(collector)])
-    shop = web.Shop(AsyncioClient(places), balancer)
+    collector, runs = Collector(), web.Runs()
+    balancer = Balancer(workers=WORKERS, buffer=BUFFER, observers=[traced(collector), runs.observe])
+    shop = web.Shop(AsyncioClient(places), balancer, runs=runs)
     app = web.application(shop)
     app.include_router(graphql(shop))
     app.include_router(monitored(shop, places, collector))

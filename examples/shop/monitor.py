@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-from examples.shop.backends import ANSWERS, SHOWN
+from examples.shop.backends import ANSWERS, SHOWN, checked_faults
 from examples.shop.limits import DEADLINE
 from examples.shop.start_backends import Places
 from examples.shop.traces import Collector
@@ -18,6 +18,8 @@ from examples.shop.web import Shop, refusal
 from rio_chain import Event, Outcome, RioError, Task
 from rio_chain.contrib.asgi import respond_to
 
+BURST = 2_000
+"""The most pages that may be asked for at once."""
 PAGE = Path(__file__).with_name("page.html")
 
 
@@ -48,15 +50,32 @@ def monitored(shop: Shop, places: Places, collector: Collector) -> APIRouter:
 
     @router.get("/backends")
     async def backends() -> Response:
-        return JSONResponse({name: (await ask(name, "/stats")).unwrap() for name in ANSWERS})
+        states = {name: breaker.state.replace("_", " ") for name, breaker in shop.chains.breakers.items()}
+        return JSONResponse({
+            name: {**(await ask(name, "/stats")).unwrap(), "breaker": states[name]} for name in ANSWERS
+        })  # fmt: skip
+
+    controls(router, shop, ask)
+    return router
+
+
+def controls(router: APIRouter, shop: Shop, ask: Task[[str, str], dict[str, Any]]) -> None:
+    """What the page can do to the shop and its backends."""
+
+    @router.post("/burst")
+    async def burst(many: int) -> Response:
+        if not 0 < many <= BURST:
+            return JSONResponse({"detail": f"ask for 1 to {BURST} pages at once"}, 400)
+        return JSONResponse(await shop.burst(many))
 
     @router.post("/faults")
     async def faults(request: Request) -> Response:
-        wanted = {key: value for key, value in (await request.json()).items() if key in SHOWN}
-        query = "&".join(f"{key}={float(value)}" for key, value in wanted.items())
+        try:
+            wanted = checked_faults({key: value for key, value in (await request.json()).items() if key in SHOWN})
+        except ValueError as error:
+            return JSONResponse({"detail": str(error)}, 400)
+        query = "&".join(f"{key}={value}" for key, value in wanted.items())
         return JSONResponse({name: (await ask(name, f"/faults?{query}")).unwrap() for name in ANSWERS})
-
-    return router
 
 
 async def streamed(shop: Shop, number: int) -> Response:
@@ -104,8 +123,18 @@ def described(error: object) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def as_row(outcome: Outcome[Any]) -> dict[str, Any]:
+def as_row(outcome: Outcome[Any] | Event) -> dict[str, Any]:
     """One of the last runs."""
+    if isinstance(outcome, Event):
+        return {
+            "ok": False,
+            "title": outcome.chain,
+            "elapsed": round(outcome.elapsed or 0, 1),
+            "queued": 0,
+            "attempts": 0,
+            "error": "cancelled, because its client has left",
+            "timeline": "",
+        }
     return {
         "ok": outcome.ok,
         "title": outcome.plan.title,

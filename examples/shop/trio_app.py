@@ -15,9 +15,9 @@ from rio_chain import Balancer
 
 def application(places: Places) -> FastAPI:
     """The page, and what is to be seen of it."""
-    collector = Collector()
-    balancer = Balancer(workers=WORKERS, buffer=BUFFER, observers=[traced(collector)])
-    shop = web.Shop(TrioClient(places), balancer)
+    collector, runs = Collector(), web.Runs()
+    balancer = Balancer(workers=WORKERS, buffer=BUFFER, observers=[traced(collector), runs.observe])
+    shop = web.Shop(TrioClient(places), balancer, runs=runs)
     app = web.application(shop)
     app.include_router(monitored(shop, places, collector))
     return app

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -12,14 +12,27 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from examples.shop.chains import Chains, Missing
 from examples.shop.limits import DEADLINE, QUEUE_TIMEOUT, counts, urgency
-from rio_chain import Balancer, Outcome, RioError
+from rio_chain import Balancer, Event, Outcome, RioError
 from rio_chain import Request as Wanted
+from rio_chain.balancer import Ticket
 from rio_chain.contrib.asgi import Reply, handle, lifespan, liveness, readiness, respond_to
 
 Out = TypeVar("Out")
 
 KEPT = 8
 """The outcomes of so many runs are kept, to be shown."""
+
+
+class Runs(deque[Outcome[Any] | Event]):
+    """The Outcomes of the last runs. A run that was cancelled has none: its last event takes its place."""
+
+    def __init__(self, most: int | None = KEPT) -> None:
+        super().__init__(maxlen=most)
+
+    def observe(self, event: Event) -> None:
+        """An observer of the balancer: keep the end of each run that was cancelled."""
+        if event.kind == "request_ended" and event.status == "cancelled" and not event.within:
+            self.append(event)
 
 
 class Client(Protocol):
@@ -35,12 +48,14 @@ class Client(Protocol):
 class Shop:
     """The chains, the balancer that all requests share, and what became of the last runs."""
 
-    def __init__(self, client: Client, balancer: Balancer, queue_timeout: float = QUEUE_TIMEOUT) -> None:
+    def __init__(
+        self, client: Client, balancer: Balancer, queue_timeout: float = QUEUE_TIMEOUT, runs: Runs | None = None
+    ) -> None:
         self.client = client
         self.chains = client.chains
         self.balancer = balancer
         self.queue_timeout = queue_timeout
-        self.runs: deque[Outcome[Any]] = deque(maxlen=KEPT)
+        self.runs = Runs() if runs is None else runs
 
     async def run(self, request: Request, wanted: Wanted[Out]) -> Outcome[Out]:
         """Run it for the client of this HTTP request; if that leaves, the run is cancelled.
@@ -61,6 +76,25 @@ class Shop:
         )
         self.runs.append(outcome)
         return outcome
+
+    async def burst(self, many: int) -> Counter[int]:
+        """Ask for so many pages at once, without HTTP between, and count the statuses that clients would get."""
+        statuses: Counter[int] = Counter()
+        tickets: list[Ticket[Any]] = []
+        for number in range(many):
+            try:
+                ticket = self.balancer.post(
+                    self.chains.page(number), deadline=DEADLINE, queue_timeout=self.queue_timeout
+                )
+            except RioError as error:
+                statuses[respond_to(error).status] += 1
+            else:
+                tickets.append(ticket)
+        for ticket in tickets:
+            outcome = await ticket
+            self.runs.append(outcome)
+            statuses[200 if outcome.ok else respond_to(outcome, statuses={Missing: 404}).status] += 1
+        return statuses
 
     async def answer(self, request: Request, wanted: Wanted[Any]) -> Response:
         """The value as JSON, or the error."""

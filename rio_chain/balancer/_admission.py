@@ -91,6 +91,14 @@ class Admission(DeferringLock):
         self.queue.enter(turn)
         return False
 
+    def is_late(self, turn: Turn, now: float) -> bool:  # noqa: ARG002 - a ``ManagedAdmission`` uses it
+        """Whether the request of this turn can't be done in time any more, if it begins now."""
+        return False
+
+    def shed_late(self, turn: Turn, now: float) -> None:
+        """It is too late for the request of this turn: it gives back its slot."""
+        raise NotImplementedError
+
     def expected_wait(self) -> float | None:
         """Estimate the seconds until a request that comes now would get a slot, from how long earlier requests ran.
 
@@ -287,7 +295,7 @@ class Admission(DeferringLock):
     def _stats(self, abandoned: int) -> Stats:
         counts = self.queue.running, self.queue.waiting, abandoned, self.done, self.rejected
         ends = self.ends
-        ended = ends.succeeded, ends.failed, ends.timed_out, ends.cancelled
+        ended = ends.succeeded, ends.failed, ends.timed_out, ends.cancelled, ends.shed
         return Stats(*counts, self.waits.frozen(), self.lasted.frozen(), *ended)
 
     def _after(self) -> None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
@@ -24,7 +24,7 @@ from rio_chain.balancer._map_methods import MapMethods
 from rio_chain.balancer._nested_requests import check_not_nested
 from rio_chain.balancer._observe_methods import ObserveMethods
 from rio_chain.balancer._posted_request import OnFull, request_options
-from rio_chain.balancer._priority_queue import checked_aging
+from rio_chain.balancer._share_options import checked_shed, checked_weights
 from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import CURRENT, Run
@@ -34,10 +34,11 @@ from rio_chain.errors import UsageError
 from rio_chain.executors import checked_executor, default_name, warn_if_a_loop_runs
 from rio_chain.executors._run_ticket import wait_for, wait_in_place
 from rio_chain.executors._ticket import Ticket
+from rio_chain.policies._checks import checked_aging
 from rio_chain.results._observers import OBSERVERS, Observe, Observer, checked_observers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
     from types import TracebackType
 
     from rio_chain.balancer._admission import Admission
@@ -67,6 +68,7 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
 
     Args:
         executor: ``"asyncio"``, ``"trio"``, ``"thread"``, or for tests ``"virtual"`` and ``VirtualExecutor()``.
+            ``"dask"`` and ``DaskExecutor("tcp://...")`` run the parts of chains on a cluster.
             Default: that of the running loop, else ``"asyncio"``.
         workers: how many requests run at once (a fan-out counts as one). Default 10.
         buffer: how many requests may wait before ``post`` raises ``QueueFull``. ``run`` and ``arun`` wait for room, or
@@ -84,6 +86,17 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
             is the one with the earliest value of (instant of its arrival - ``priority * aging``). With ``aging=500``
             and priorities from 0 to 3, no request is overtaken by one that came more than 1500 ms later. Default None:
             the highest priority goes first, however long the others wait.
+        fair: whether the ``tenant`` of a request counts: True, or a dict with the weights of some tenants; those that
+            are not in it have weight 1. Within one priority, each tenant that has requests waiting then gets slot time
+            in proportion to its weight, however many requests it has. Can't be combined with ``aging``. Default False.
+        shed: which request goes if one more comes while ``buffer`` requests wait. It fails with ``RequestShed``. With
+            ``"lowest"`` it is the one that would be last. With ``"oldest"`` it is the one that has waited longest. A
+            function of the Request returns what it is worth, a number; the one that is worth least goes, and among
+            equals the newest. Requests of ``run`` and ``arun`` count as well. Items of a ``map`` are never shed.
+            Default None: the new one is refused.
+        shed_late: whether a request fails with ``RequestShed`` instead of being begun if its deadline leaves less time
+            than nearly all requests of this chain take (the mean of the last ones and two standard deviations).
+            Default False.
         observers: functions that are called with every ``Event`` of the balancer's requests, as with ``add_observer``.
             For events with errors or values, give ``rio_chain.observers.Observer`` objects. Default none.
 
@@ -109,6 +122,9 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         lanes: Mapping[str, int] | None = None,
         lane_bytes: int = 256 * 1024 * 1024,
         aging: Duration | None = None,
+        fair: bool | Mapping[Hashable, float] = False,
+        shed: Literal["lowest", "oldest"] | Callable[[Request[Any]], float] | None = None,
+        shed_late: bool = False,
         observers: Iterable[Observe | Observer] = (),
     ) -> None:
         given = None if executor is None else checked_executor(executor)
@@ -122,6 +138,9 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
             lanes=BalancerLanes(lanes, lane_bytes),
             buffer=count(buffer, "buffer"),
             aging=checked_aging(aging),
+            weights=checked_weights(fair, aging),
+            shed=checked_shed(shed),
+            shed_late=flag(shed_late, "shed_late"),
             observers=checked_observers(observers),
             made=users_line(),
         )
@@ -142,6 +161,7 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         deadline: Deadline | Duration | None = None,
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
+        tenant: Hashable = None,
     ) -> Outcome[Out]:
         """Run a request and wait for its Outcome, in async code.
 
@@ -156,6 +176,8 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
                 After that the request fails with ``DeadlineExceeded``.
             on_full: what to do if ``buffer`` requests are waiting: ``"wait"`` in the same queue (default), or
                 ``"reject"``, which raises ``QueueFull``.
+            tenant: whose request it is, if the balancer has ``fair``: any hashable value. Default None, which is a
+                tenant, too.
 
         Raises:
             QueueFull: ``on_full`` is ``"reject"``, and ``buffer`` requests are waiting.
@@ -170,6 +192,8 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
             check_not_nested(admission, "arun")
         host = lifetime.host(request, here=True)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
+        if tenant is not None or lifetime.managed:
+            options = lifetime.manage(request, options, tenant)
         if not host.here():
             host.check_await()
             return await wait_in_place(lifetime.post(host, request, options))
@@ -218,6 +242,7 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
         live: bool = False,
+        tenant: Hashable = None,
     ) -> Outcome[Out]:
         """Run a request and wait for its Outcome, in plain code; keywords as for ``arun``. Ctrl-C cancels the request.
 
@@ -239,6 +264,8 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
             raise UsageError("`run` would block the loop that runs the request; write `await balancer.arun(...)`")
         warn_if_a_loop_runs("await balancer.arun(...)")
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, on_full)
+        if tenant is not None or lifetime.managed:
+            options = lifetime.manage(request, options, tenant)
         if live is False or not flag(live, "live"):
             return wait_for(lifetime.post(host, request, options))
         with contextlib.ExitStack() as shown:
@@ -255,6 +282,7 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         priority: float = 0,
         deadline: Deadline | Duration | None = None,
         queue_timeout: Duration | None = None,
+        tenant: Hashable = None,
     ) -> Ticket[Out]:
         """Queue a request and return its Ticket. Never blocks; any thread, event loop or finaliser may call this.
 
@@ -270,6 +298,8 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         lifetime = self._lifetime
         host = lifetime.host(request, here=False)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, "reject")
+        if tenant is not None or lifetime.managed:
+            options = lifetime.manage(request, options, tenant)
         return lifetime.post(host, request, options)
 
     def stream(
@@ -281,6 +311,7 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
         values: bool = False,
+        tenant: Hashable = None,
     ) -> Stream[Out]:
         """Run a request and read its events, as ``Request.stream`` does; keywords as for ``arun``.
 
@@ -297,7 +328,7 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
             ['started', 'finished', 'ended']
         """
         options = priority, deadline, queue_timeout, on_full
-        return BalancerStream(lambda: self._lifetime, request, options, values=values)
+        return BalancerStream(lambda: self._lifetime, request, options, tenant, values=values)
 
     # --- entering and closing ------------------------------------------------------------------------------------
 

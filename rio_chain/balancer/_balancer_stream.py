@@ -16,6 +16,8 @@ from rio_chain.executors._stream import AsyncEventIterator, EventBuffer, EventIt
 from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from rio_chain.balancer._lifetime import Lifetime
     from rio_chain.chain._request import Request
     from rio_chain.executors._base import Host
@@ -27,15 +29,26 @@ class BalancerStream(Stream[Out]):
     """As ``Stream``. The request is posted when the iteration begins."""
 
     def __init__(
-        self, lifetime: Callable[[], Lifetime], request: Request[Out], options: tuple[Any, ...], *, values: bool
+        self,
+        lifetime: Callable[[], Lifetime],
+        request: Request[Out],
+        options: tuple[Any, ...],
+        tenant: Hashable,
+        *,
+        values: bool,
     ) -> None:
         super().__init__(request, None, None, values=values)
         self._lifetime = lifetime
         self._options = options
+        self._tenant = tenant
         self._made(time.monotonic)  # checks the options now; a deadline counts from the start of the iteration
 
     def _made(self, now: Callable[[], float]) -> RequestOptions:
-        return request_options(now, *self._options)
+        options = request_options(now, *self._options)
+        lifetime = self._lifetime()
+        if self._tenant is not None or lifetime.managed:
+            options = lifetime.manage(self._request, options, self._tenant)
+        return options
 
     def __iter__(self) -> EventIterator:
         """As ``Stream.__iter__``; raises what ``arun`` does."""

@@ -148,13 +148,18 @@ class Dispatcher:
                 self._drop(posted_request)
 
     def _line_up(self, posted_request: PostedRequest, options: RequestOptions) -> None:
-        turn = posted_request.turn = Turn(posted_request.ticket.run, options.priority, posted_request.posted)
+        run, rt = posted_request.ticket.run, posted_request.host.runtime
+        turn = options.turn(run, posted_request.posted, rt, sheddable=posted_request.sheddable)
+        posted_request.turn = turn
         posted_request.ticket.withdraw = partial(self.withdraw, posted_request, turn)
         until = options.until(posted_request.host.runtime, turn.at)
         if until == INF:  # it waits without a strand; with a limit, a strand waits for the turn or the limit
             turn.wake = partial(self._start_woken, posted_request, turn)
         if self.admission.admit(turn, bounded=options.bounded):
             self._start_woken(posted_request, turn, accepted=False)  # it has its slot at once, so no limit matters
+            return
+        if turn.state == "gone":  # shed at once
+            self._start_woken(posted_request, turn)
             return
         posted_request.ticket.run.report("request_queued", None)
         if until < INF:
@@ -165,7 +170,7 @@ class Dispatcher:
         if turn.state == "waiting":
             return  # the decision that was to end its wait was interrupted
         if turn.state == "gone":
-            posted_request.cancelled(posted_request.ticket.run.stop_error or self._cancelled())
+            posted_request.cancelled(posted_request.ticket.run.stop_error or turn.error or self._cancelled())
         elif not posted_request.begun:  # else it was woken before, and an interruption woke it again
             self._start(posted_request, posted_request.serve, accepted=accepted)
         turn.wake = None  # breaks the cycle of posted request and turn
@@ -187,7 +192,7 @@ class Dispatcher:
             if await self.turn_came(rt, turn, until):
                 await posted_request.serve()
             else:
-                posted_request.cancelled(posted_request.ticket.run.stop_error or self.passed_over(rt, until))
+                posted_request.cancelled(posted_request.ticket.run.stop_error or self.passed_over(rt, until, turn))
         except posted_request.host.cancelled:
             raise
         except Exception as error:  # noqa: BLE001 - an internal error, as without memory; it would end the trio loop
@@ -211,7 +216,7 @@ class Dispatcher:
         Raises:
             BalancerClosed, QueueFull: as ``post``.
         """
-        turn = Turn(run, options.priority, posted)
+        turn = options.turn(run, posted, rt, sheddable=True)
         until = options.until(rt, posted)
         queued = False
         try:
@@ -227,7 +232,7 @@ class Dispatcher:
                 self.admission.unbegun(None)
                 run.ended("cancelled", None, 0.0)
             raise
-        return None if came else self.passed_over(rt, until)
+        return None if came else self.passed_over(rt, until, turn)
 
     async def turn_came(self, rt: Runtime, turn: Turn, until: float) -> bool:
         """Wait in the queue. Returns False if the time has run out, or if the turn will never come."""
@@ -246,12 +251,18 @@ class Dispatcher:
                     raise
             finally:
                 slot.release()
-        if until < INF and turn.state == "granted" and rt.now() >= until:  # its time has run out meanwhile
-            self.admission.give_up(turn)
+        if until < INF and turn.state == "granted":
+            now = rt.now()
+            if now >= until:  # its time has run out meanwhile
+                self.admission.give_up(turn)
+            elif self.admission.is_late(turn, now):
+                self.admission.shed_late(turn, now)
         return turn.state == "granted"
 
-    def passed_over(self, rt: Runtime, until: float) -> Exception:
+    def passed_over(self, rt: Runtime, until: float, turn: Turn) -> Exception:
         """The error of a run whose turn did not come by ``until``. Time may also run out while the balancer closes."""
+        if turn.error is not None:
+            return turn.error
         return self._cancelled() if self.admission.closed and rt.now() < until else DeadlineExceeded("in the queue")
 
     def _cancelled(self) -> TicketCancelled:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from rio_chain._core.units import flag, short_repr
 from rio_chain.balancer._admission import Admission
@@ -17,9 +17,11 @@ from rio_chain.balancer._close import Closing
 from rio_chain.balancer._dispatch import Dispatcher
 from rio_chain.balancer._dropped import dropped
 from rio_chain.balancer._host_binding import HostBinding
+from rio_chain.balancer._managed_admission import ManagedAdmission
 from rio_chain.balancer._map_worker import MapRequests
 from rio_chain.balancer._mapping import Window
 from rio_chain.balancer._posted_request import RequestOptions, request_options
+from rio_chain.balancer._share_options import hashable_tenant, worth_of
 from rio_chain.chain._plan import public_name
 from rio_chain.chain._request import Request
 from rio_chain.engine._prepare import check_request
@@ -28,10 +30,11 @@ from rio_chain.results._deliver import deliver, observers_now
 from rio_chain.results._events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from rio_chain._core.users_line import Line
     from rio_chain.balancer._lanes import BalancerLanes
+    from rio_chain.balancer._managed_admission import Shed
     from rio_chain.chain._plan import Plan
     from rio_chain.executors._base import Executor, Host
     from rio_chain.executors._ticket import Ticket
@@ -54,6 +57,9 @@ class Settings:
     max_abandoned: int
     lanes: BalancerLanes
     aging: float | None
+    weights: Mapping[Hashable, float] | None
+    shed: Shed | None
+    shed_late: bool
     observers: tuple[Observer, ...]
     made: Line
 
@@ -70,7 +76,13 @@ class Lifetime:
     def __init__(self, balancer: object, settings: Settings, before: Lifetime | None = None) -> None:
         self.settings = settings
         lanes = settings.lanes.fresh()
-        self.admission = Admission(settings.workers, settings.buffer, settings.aging)
+        order = settings.workers, settings.buffer, settings.aging
+        self.managed = settings.weights is not None or settings.shed is not None or settings.shed_late
+        self.admission = (
+            ManagedAdmission(*order, settings.weights, settings.shed, settings.shed_late)
+            if self.managed
+            else Admission(*order)
+        )
         if before is not None:
             self.admission.go_on_counting(before.admission)
         self.dispatcher = Dispatcher(self.admission, settings.abandon_after, lanes.close, settings.observers)
@@ -112,6 +124,26 @@ class Lifetime:
             self.refused(request.given[0], error)
             raise error
 
+    def manage(self, request: Request[Any], options: RequestOptions, tenant: Hashable) -> RequestOptions:
+        """The options with what the balancer needs to share its slots, and to shed."""
+        options = self.options_of(options, tenant)
+        if type(cast("Any", request)) is not Request:
+            return options  # it is refused
+        if self.settings.shed_late:
+            public_name(request.given[0])  # it is made here, and not in a decision
+        shed = self.settings.shed
+        return evolve(options, worth=worth_of(shed, request)) if callable(shed) else options
+
+    def options_of(self, options: RequestOptions, tenant: Hashable) -> RequestOptions:
+        """The options with this tenant."""
+        if tenant is None:
+            return options
+        if self.settings.weights is None:
+            raise ChainDefinitionError(
+                f"`tenant` needs a balancer that shares its slots, as in Balancer(fair=True); got {short_repr(tenant)}"
+            )
+        return evolve(options, tenant=hashable_tenant(tenant))
+
     def post(
         self,
         host: Host,
@@ -150,12 +182,13 @@ class Lifetime:
         chain: Callable[[In], Request[Out]],
         inputs: Iterable[In],
         priority: float,
+        tenant: Hashable,
         *,
         as_completed: bool,
         with_input: bool,
     ) -> Window[In, Out]:
         """The state of a ``map``: its inputs that are read and not handed out."""
-        options = request_options(host.runtime.now, priority)
+        options = self.options_of(request_options(host.runtime.now, priority), tenant)
         workers = self.settings.workers
         requests = MapRequests[Out](self.dispatcher, host, options, workers, as_completed=as_completed)
 

@@ -9,7 +9,7 @@ from rio_chain.balancer._nested_requests import check_not_nested
 from rio_chain.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 
     from rio_chain.balancer._lifetime import Lifetime
     from rio_chain.chain._request import Request
@@ -33,6 +33,7 @@ class MapMethods:
         as_completed: bool = ...,
         with_input: Literal[False] = ...,
         priority: float = ...,
+        tenant: Hashable = ...,
         progress: bool = ...,
     ) -> Iterator[Outcome[Out]]: ...
     @overload
@@ -44,6 +45,7 @@ class MapMethods:
         as_completed: bool = ...,
         with_input: Literal[True],
         priority: float = ...,
+        tenant: Hashable = ...,
         progress: bool = ...,
     ) -> Iterator[tuple[In, Outcome[Out]]]: ...
     def map(
@@ -54,6 +56,7 @@ class MapMethods:
         as_completed: bool = False,
         with_input: bool = False,
         priority: float = 0,
+        tenant: Hashable = None,
         progress: bool = False,
     ) -> Iterator[Any]:
         """Run the chain for every input, and give the Outcomes in order, or as they come. For plain code.
@@ -68,6 +71,7 @@ class MapMethods:
             as_completed: give each Outcome when it is there, not in the order of the inputs. Default False.
             with_input: give pairs of an input, the object itself, and its Outcome. Default False.
             priority: of each request. Default 0.
+            tenant: whose requests they are, if the balancer has ``fair``. Default None.
             progress: show how many are done, have failed and run, how many end in a second, and, if ``len(inputs)`` is
                 known, how much time is left: in a notebook, in a terminal as a bar (with the extra
                 ``rio-chain[watch]``), elsewhere as lines on stderr. Default False.
@@ -86,7 +90,15 @@ class MapMethods:
             raise UsageError(
                 "`map` would block the loop that runs the requests; write `async for` over `balancer.amap(...)`"
             )
-        window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed, with_input=with_input)
+        window = lifetime.map_window(
+            host,
+            chain,
+            inputs,
+            priority,
+            tenant,
+            as_completed=as_completed,
+            with_input=with_input,
+        )
         window.balancer = self
         return _mapping.outcomes(window, inputs, progress=progress)
 
@@ -99,6 +111,7 @@ class MapMethods:
         as_completed: bool = ...,
         with_input: Literal[False] = ...,
         priority: float = ...,
+        tenant: Hashable = ...,
         progress: bool = ...,
     ) -> AsyncIterator[Outcome[Out]]: ...
     @overload
@@ -110,6 +123,7 @@ class MapMethods:
         as_completed: bool = ...,
         with_input: Literal[True],
         priority: float = ...,
+        tenant: Hashable = ...,
         progress: bool = ...,
     ) -> AsyncIterator[tuple[In, Outcome[Out]]]: ...
     def amap(
@@ -120,13 +134,22 @@ class MapMethods:
         as_completed: bool = False,
         with_input: bool = False,
         priority: float = 0,
+        tenant: Hashable = None,
         progress: bool = False,
     ) -> AsyncIterator[Any]:
         """As ``map``, for async code: ``async for outcome in balancer.amap(chain, inputs)``. Same keywords."""
         lifetime = self._lifetime
         check_not_nested(lifetime.admission, "amap")
         host = lifetime.binding.get(here=True)
-        window = lifetime.map_window(host, chain, inputs, priority, as_completed=as_completed, with_input=with_input)
+        window = lifetime.map_window(
+            host,
+            chain,
+            inputs,
+            priority,
+            tenant,
+            as_completed=as_completed,
+            with_input=with_input,
+        )
         window.balancer = self
         return _mapping.async_outcomes(window, inputs, progress=progress)
 

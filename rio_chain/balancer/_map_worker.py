@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from attrs import define, field
 
@@ -212,6 +212,7 @@ class MapRequests(Generic[Out]):
 class MapWorker(PostedRequest):
     """A strand that runs items of a ``map``. Its ticket is answered when it ends."""
 
+    sheddable: ClassVar[bool] = False  # the reader of the map holds its items back already
     several: MapRequests[Any] = field(kw_only=True)
     item: MapItem[Any] = field(kw_only=True)
     """The item that it runs, or that it waits with in the queue."""
@@ -281,7 +282,7 @@ class MapWorker(PostedRequest):
         item.run.report("request_queued", None)
         if await dispatcher.turn_came(rt, turn, until):
             return True
-        error = item.run.stop_error or dispatcher.passed_over(rt, until)
+        error = item.run.stop_error or dispatcher.passed_over(rt, until, turn)
         several.unbegun(item, error)
         several.ended(self, error)
         return False

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import define, field, frozen
 
 from rio_chain._core.deadline import Deadline, deadline_of
 from rio_chain._core.units import Duration, number, seconds, short_repr
 from rio_chain.balancer._priority_queue import Turn
-from rio_chain.engine._current_run import INF, inherited
+from rio_chain.engine._current_run import INF, Run, inherited
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors._run_ticket import TicketRun
 
@@ -37,6 +37,17 @@ class RequestOptions:
     queue_timeout: float
     bounded: bool
     """Whether it is refused if the buffer is full."""
+    tenant: Hashable = None
+    worth: float = 0.0
+    """What the ``shed=`` function of the balancer says of it."""
+
+    def turn(self, run: Run, posted: float, rt: Runtime, *, sheddable: bool) -> Turn:
+        """A turn with these options."""
+        turn = Turn(run, self.priority, posted)
+        turn.tenant, turn.worth, turn.sheddable = self.tenant, self.worth, sheddable
+        if self.deadline is not None:
+            turn.end = self.deadline.on(rt.now)
+        return turn
 
     def until(self, rt: Runtime, posted: float) -> float:
         """The instant when its wait in the queue is over, on the host's clock."""
@@ -81,6 +92,8 @@ class PostedRequest(TicketRun):
     """The requests that were started and have no answer yet."""
     turn: Turn | None = field(default=None, init=False)
     """Its turn in the queue, if it had to wait."""
+    sheddable: ClassVar[bool] = True
+    """Whether it may be dropped if the buffer is full."""
 
     counted: bool = field(default=False, init=False)
     """Whether its end is in the counts of the balancer."""

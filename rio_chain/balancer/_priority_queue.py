@@ -7,14 +7,13 @@ available to all. Entering, leaving and withdrawing cost O(log n), the last two 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Literal
 
-from rio_chain._core.units import seconds
 from rio_chain.engine._current_run import Run
-from rio_chain.errors import ChainDefinitionError
 
 State = Literal["waiting", "granted", "gone"]
 
@@ -22,10 +21,18 @@ State = Literal["waiting", "granted", "gone"]
 class Turn:
     """The place of one run in the queue. ``wake`` is called, without any lock, when its wait ends.
 
-    ``at``: the instant when it was queued, in seconds of any one clock.
+    Attributes:
+        at: the instant when it was queued, in seconds of any one clock.
+        end: the instant of its deadline.
+        tenant: whose request it is, if the slots are shared fairly.
+        worth: what a ``shed=`` function says of it.
+        sheddable: whether it may be dropped if the buffer is full.
+        error: why it was dropped. None if it was not, or for another reason.
     """
 
-    __slots__ = ("at", "lined_up", "priority", "run", "state", "wake")
+    __slots__ = (
+        "at", "end", "error", "lined_up", "priority", "run", "sheddable", "state", "tenant", "wake", "worth",
+    )  # fmt: skip
 
     def __init__(self, run: Run, priority: float, at: float = 0.0, wake: Callable[[], None] | None = None) -> None:
         self.run = run
@@ -34,6 +41,11 @@ class Turn:
         self.state: State = "waiting"
         self.lined_up = False  # whether it is in ``waiting``
         self.wake = wake
+        self.end = math.inf
+        self.tenant: Hashable = None
+        self.worth = 0.0
+        self.sheddable = False
+        self.error: Exception | None = None
 
     def tell(self) -> None:
         """Wake the waiter: the wait is over."""
@@ -153,12 +165,3 @@ class TurnQueue:
         self._heap.clear()
         self.waiting = 0
         return turns
-
-
-def checked_aging(value: object) -> float | None:
-    """Check the ``aging`` of a balancer; in seconds."""
-    try:
-        return None if value is None else seconds(value, "aging")
-    except ChainDefinitionError as error:
-        right = "`aging=1_000` for a second of waiting per step of priority, `aging=None` for priority alone"
-        raise ChainDefinitionError(f"{error}; write {right}") from None

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from rio_chain._core.quantiles import nearest_rank
 from rio_chain._core.units import format_duration
+from rio_chain.errors import RequestShed
 from rio_chain.results._task_record import status_of
 
 if TYPE_CHECKING:
@@ -82,10 +83,10 @@ class HistogramCounter:
 class EndCounter:
     """Counts how requests ended."""
 
-    __slots__ = ("cancelled", "failed", "succeeded", "timed_out")
+    __slots__ = ("cancelled", "failed", "shed", "succeeded", "timed_out")
 
     def __init__(self) -> None:
-        self.succeeded = self.failed = self.timed_out = self.cancelled = 0
+        self.succeeded = self.failed = self.timed_out = self.cancelled = self.shed = 0
 
     def add(self, outcome: Outcome[Any] | None) -> None:
         """Count the end of a request. ``outcome`` is None if it ended with an exception that is not in an Outcome."""
@@ -99,6 +100,8 @@ class EndCounter:
                 self.timed_out += 1
             elif status == "cancelled":
                 self.cancelled += 1
+            elif type(outcome.error) is RequestShed:
+                self.shed += 1
             else:
                 self.failed += 1
 
@@ -120,6 +123,7 @@ class Stats:
             also a ``SystemExit``.
         timed_out: the number of requests that ran out of time, also while they waited for a slot.
         cancelled: the number of requests that were cancelled, also while they waited, or that Ctrl-C ended.
+        shed: the number of requests that ``shed=`` or ``shed_late=`` has dropped.
     """
 
     running: int
@@ -133,6 +137,7 @@ class Stats:
     failed: int = 0
     timed_out: int = 0
     cancelled: int = 0
+    shed: int = 0
 
 
 @frozen

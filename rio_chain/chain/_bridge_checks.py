@@ -126,6 +126,8 @@ def check_spread(left: Node, found: tuple[Head, ...]) -> None:
     last = left.right if isinstance(left, Then) else left
     if not isinstance(last, FanOutNode) or last.keys is not None:
         return
+    if last.need is not None and last.time_limit is not None:  # the number of values depends on the time
+        return
     width = last.need or len(last.branches)
     for head in found:
         if isinstance(head, (TaskNode, Bridge)) and isinstance(head.fn, Star) and not arity(head.fn.fn).takes(width):

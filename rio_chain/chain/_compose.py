@@ -40,6 +40,7 @@ from rio_chain.chain._request import Request
 from rio_chain.chain._validation import NO_NAMES, Names, check_on, joined, names_in
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import Policy
+from rio_chain.policies._delays import after_of
 from rio_chain.policies._match_errors import Match
 
 _set = object.__setattr__  # sets the attributes of a frozen object
@@ -242,7 +243,9 @@ def batched(cls: type[Composed], inner: Composed, batch: Policy) -> Any:
     return scope(cls, inner, batch)
 
 
-def replica(cls: type[Composed], primary: Composed, n: object, after: object, to: object, pick: object) -> Any:  # noqa: PLR0917
+def replica(
+    cls: type[Composed], primary: Composed, n: object, *, after: object, to: object, pick: object, on: Any
+) -> Any:
     """A hedge: several calls of a chain, to one backend or to several."""
     others = targets(to)
     if n is None and not others:
@@ -252,7 +255,9 @@ def replica(cls: type[Composed], primary: Composed, n: object, after: object, to
     if calls < width:
         raise ChainDefinitionError(f"`n` must be {width} or more, or a target of `to` is never called; got {calls}")
     nodes, names = branches((primary, *others), "`replica`")
-    return raced(cls, RaceNode(nodes, calls, _validation.after(after), _validation.pick(pick), hedge=True), names)
+    _validation.check_on(on)
+    node = RaceNode(nodes, calls, after_of(after, calls), _validation.pick(pick), hedge=True, on=on)
+    return raced(cls, node, names)
 
 
 def targets(to: object) -> list[Composed]:

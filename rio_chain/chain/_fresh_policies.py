@@ -51,6 +51,8 @@ class FreshPolicies:
         return known[1]
 
     def _fresh(self, given: Policy | Quantile) -> Any:
+        if isinstance(given, Policy) and given.members:
+            return given.together(tuple(self._fresh(member) for member in given.members))
         if self._before is not None and made_after(self._before, given):
             return given
         known = self._known.get(id(given))

@@ -9,7 +9,8 @@ from attrs import evolve, field, frozen
 
 from rio_chain._renamed import names_today
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies import AtLeast, Chooser, Policy, Quantile
+from rio_chain.policies import AtLeast, Chooser, Policy
+from rio_chain.policies._delays import Delay
 from rio_chain.policies._keys import Key
 from rio_chain.policies._match_errors import Match
 
@@ -74,13 +75,15 @@ class Seq:
 class FanOutNode:
     """Every branch gets the same input. The result is one tuple or, with keys, one dict.
 
-    ``settle``: wait for all branches and give their Results. ``need``: that many successes are enough.
+    ``settle``: wait for all branches and give their Results. ``need``: that many successes are enough. ``time_limit``:
+    seconds; then the branches that have not ended are cancelled, and it goes on with the others.
     """
 
     branches: tuple[Node, ...]
     keys: tuple[str, ...] | None = None
     settle: bool = False
     need: int | None = None
+    time_limit: float | None = None
 
 
 @frozen
@@ -89,14 +92,16 @@ class RaceNode:
 
     Call ``i`` of ``count`` runs branch ``i % len(branches)``. It begins ``after`` seconds (or as a ``Quantile`` gives)
     after the one before it was started, or as soon as one has failed. 0: all at once; infinity: one at a time. The
-    tasks of a branch occur once in a plan, however often the branch is called.
+    tasks of a branch occur once in a plan, however often the branch is called. An error that ``on`` does not select
+    ends it.
     """
 
     branches: tuple[Node, ...]
     count: int
-    after: float | Quantile
+    after: Delay
     pick: Chooser = field(hash=False)
     hedge: bool
+    on: Match = field(default=Exception, hash=False)
 
 
 @frozen
@@ -152,12 +157,19 @@ class Each:
     """``inner`` for every item of the value, at most ``limit`` at once. The result is a list.
 
     ``on_error``: whether the failure of one item is the failure of the whole, and if not, what replaces its value.
+    ``time_limit``: seconds; then it fails, or with ``keeps`` it goes on with the values that have come. ``drop``: items
+    that fail with these errors have no value. ``take``: it ends after so many values, or before the first value that
+    the function is not true of.
     """
 
     inner: Node
     limit: int
     ordered: bool
     on_error: OnError
+    time_limit: float | None = None
+    keeps: bool = False
+    drop: Match | None = field(default=None, hash=False)
+    take: int | Callable[[Any], Any] | None = field(default=None, hash=False)
 
 
 @frozen
@@ -172,6 +184,7 @@ class Expand:
     key: Key = field(hash=False)
     on_error: OnError
     on_limit: Literal["raise", "stop"]
+    drop: Match | None = field(default=None, hash=False)
 
 
 @frozen
@@ -216,7 +229,7 @@ Node = (
 FirstNode = TaskNode | Bridge | Each | Expand | Choose | Handler
 Head = FirstNode | Scope
 """A node that takes the arguments of a chain. A Handler takes the error before them. A Scope here is a batch."""
-OnError = Literal["raise", "keep", "drop"] | AtLeast
+OnError = Literal["raise", "keep", "drop", "stop"] | AtLeast
 
 
 # --- walks ------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from rio_chain.chain._nodes import (
     parts,
     walk,
 )
-from rio_chain.policies import AtLeast, Chooser, Quantile
+from rio_chain.policies import AtLeast, Chooser
 from rio_chain.policies._best_and_quorum import Best, Quorum
 from rio_chain.policies._first import First
 from rio_chain.policies._plain_data import Data, errors, function, key, ms, number, qualified
@@ -93,7 +93,8 @@ def _joined(node: Node, inner: list[Data]) -> Data:
         return {"kind": "steps", "steps": inner}
     if isinstance(node, FanOutNode):
         keys = None if node.keys is None else list(node.keys)
-        return {"kind": call_of(node), "keys": keys, "need": number(node.need), "branches": inner}
+        limits = {"need": number(node.need), "time_limit_ms": ms(node.time_limit)}
+        return {"kind": call_of(node), "keys": keys, **limits, "branches": inner}
     if isinstance(node, OrElse):
         other = inner[1] if len(inner) > 1 else _fallback(node)
         return {"kind": "or_else", "on": errors(node.on), "primary": inner[0], "fallback": other}
@@ -110,13 +111,14 @@ def _fallback(node: OrElse) -> Data:
 
 
 def _race(node: RaceNode, inner: list[Data]) -> Data:
-    by_latency = node.after.to_dict() if isinstance(node.after, Quantile) else None
+    fixed = node.after if isinstance(node.after, float) else None
     return {
         "kind": call_of(node),
         "calls": number(node.count),
-        "after_ms": None if isinstance(node.after, Quantile) else ms(node.after),
-        "after": by_latency,
+        "after_ms": ms(fixed),
+        "after": None if isinstance(node.after, (int, float)) else node.after.to_dict(),
         "pick": _pick(node.pick),
+        **({} if node.on is Exception else {"on": errors(node.on)}),
         "branches": inner,
     }
 
@@ -127,8 +129,13 @@ def _dynamic(node: Node, inner: list[Data]) -> Data:
         return {"kind": "choose", "tests": [_test(test) for test in node.tests], "branches": inner}
     assert isinstance(node, (Each, Expand))  # noqa: S101 - a Plan holds no Then
     some: Data = {"kind": call_of(node), "limit": number(node.limit), "on_error": _on_error(node.on_error)}
+    if node.drop is not None:
+        some["drop"] = errors(node.drop)
     if isinstance(node, Each):
-        return some | {"ordered": node.ordered, "inner": inner[0]}
+        when: Data = {"time_limit_ms": ms(node.time_limit), "on_timeout": "keep" if node.keeps else "raise"}
+        if node.take is not None:
+            when["take"] = number(node.take) if isinstance(node.take, int) else function(node.take)
+        return some | {"ordered": node.ordered, **when, "inner": inner[0]}
     return some | {
         "depth": number(node.depth),
         "total": number(node.total),

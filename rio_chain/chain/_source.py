@@ -34,7 +34,9 @@ from rio_chain.chain._record_class import is_record
 from rio_chain.chain._resources import resources_source
 from rio_chain.policies import Chooser, Quantile
 from rio_chain.policies._best_and_quorum import Best, Quorum
+from rio_chain.policies._delays import Delay, DelayFunction, DelayList
 from rio_chain.policies._first import First
+from rio_chain.policies._match_errors import Match
 from rio_chain.policies._number_format import exact_ms as ms
 
 __all__ = ["ms", "source"]
@@ -165,8 +167,9 @@ def _call(node: FanOutNode, record: str = "") -> str:
     texts = [_line(branch) for branch in parts(node)]
     inside = f"{record}, " if record else ""
     inside += ", ".join(texts) if node.keys is None else _keywords(list(zip(node.keys, texts, strict=True)))
-    need = "" if node.need is None else f", need={node.need}"
-    return f"{'settle' if node.settle else 'fan_out'}({inside}{need})"
+    more = "" if node.time_limit is None else f", time_limit={ms(node.time_limit)}"
+    more += "" if node.need is None else f", need={node.need}"
+    return f"{'settle' if node.settle else 'fan_out'}({inside}{more})"
 
 
 # --- races ------------------------------------------------------------------------------------------------------
@@ -183,11 +186,16 @@ def _race(node: RaceNode, branches: list[str]) -> str:
         words.append(f"after={_after(node.after)}")
     if others:
         words.append(f"to=[{', '.join(others)}]")
-    return f"{first}.replica({', '.join([*words, *pick])})"
+    on = [] if node.on is Exception else [f"on={on_source(node.on)}"]
+    return f"{first}.replica({', '.join([*words, *pick, *on])})"
 
 
-def _after(after: float | Quantile) -> str:
-    return "quantile" if isinstance(after, Quantile) else "None" if after == math.inf else ms(after)
+def _after(after: Delay) -> str:
+    if isinstance(after, Quantile):
+        return "quantile"
+    if isinstance(after, (DelayList, DelayFunction)):
+        return after.source()
+    return "None" if after == math.inf else ms(after)
 
 
 def _pick(pick: Chooser) -> str:
@@ -204,7 +212,15 @@ def _each(node: Each, inner: str) -> str:
         words.append(f"limit={node.limit}")
     if not node.ordered:
         words.append("ordered=False")
-    return f"each({', '.join([*words, *_on_error(node.on_error)])})"
+    words += _on_error(node.on_error)
+    if node.time_limit is not None:
+        words.append(f"time_limit={ms(node.time_limit)}")
+    if node.keeps:
+        words.append("on_timeout='keep'")
+    words += _drop(node.drop)
+    if node.take is not None:
+        words.append(f"take={node.take if isinstance(node.take, int) else fn_source(node.take)}")
+    return f"each({', '.join(words)})"
 
 
 def _expand(node: Expand, inner: str) -> str:
@@ -223,11 +239,16 @@ def _expand(node: Expand, inner: str) -> str:
     words += _on_error(node.on_error)
     if node.on_limit != "raise":
         words.append(f"on_limit={node.on_limit!r}")
+    words += _drop(node.drop)
     return f"expand({', '.join(words)})"
 
 
 def _on_error(which: OnError) -> list[str]:
     return [] if which == "raise" else [f"on_error={which!r}"]
+
+
+def _drop(which: Match | None) -> list[str]:
+    return [] if which is None else [f"drop={on_source(which)}"]
 
 
 def _choose(node: Choose, branches: list[str]) -> str:

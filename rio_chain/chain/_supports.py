@@ -8,10 +8,10 @@ from typing import Literal
 from attrs import frozen
 
 from rio_chain._core.units import escape_nonprintable
-from rio_chain.chain._nodes import Bridge, Piece, RaceNode, Scope, TaskNode, call_of, walk
+from rio_chain.chain._nodes import Bridge, Choose, OrElse, Piece, RaceNode, Scope, TaskNode, call_of, walk
 from rio_chain.chain._pieces import cut
 from rio_chain.chain._plan import Each, Expand, FanOutNode, Plan
-from rio_chain.policies import Batch, Quantile
+from rio_chain.policies import Batch, Limit, Quantile
 from rio_chain.policies._shared_state import Shared
 
 How = Literal["kept", "in the client", "per worker", "refused"]
@@ -64,7 +64,7 @@ def support(plan: Plan, executor: str) -> Support:
     return Support(executor, tuple(Part(part.name, "kept") if kept else part for part in _on_a_cluster(plan)))
 
 
-def _on_a_cluster(plan: Plan) -> Iterator[Part]:
+def _on_a_cluster(plan: Plan) -> Iterator[Part]:  # noqa: C901 - one for each kind of node
     tasks, bridges = iter(plan.tasks), iter(plan.bridges)
     seen = left = 0  # tasks; nodes to come that are in a piece
     for node in walk(cut(plan).root):
@@ -75,7 +75,10 @@ def _on_a_cluster(plan: Plan) -> Iterator[Part]:
         inside = plan.tasks[seen].name if seen < len(plan.tasks) else "the end"
         if isinstance(node, TaskNode):
             seen += 1
-            yield _task(node, next(tasks).name)
+            name = next(tasks).name
+            yield _task(node, name)
+            if node.uses:
+                yield Part(f".using({', '.join(use.keyword for use in node.uses)}) of {name}", "kept")
         elif isinstance(node, Bridge):
             name = next(bridges).name
             if node.generator:
@@ -87,7 +90,9 @@ def _on_a_cluster(plan: Plan) -> Iterator[Part]:
             yield Part(
                 f"{call_of(node)} of {inside}", "in the client", "its delay is learned from the calls of this one"
             )
-        elif isinstance(node, (RaceNode, FanOutNode, Each, Expand)):
+        elif isinstance(node, OrElse):
+            yield Part(f"fallback of {inside}", "kept")
+        elif isinstance(node, (RaceNode, FanOutNode, Each, Expand, Choose)):
             yield Part(f"{call_of(node)} of {inside}", "kept")
 
 
@@ -109,5 +114,7 @@ def _policy(policy: object, name: str, *, client: bool) -> Part:
     if not isinstance(policy, Shared):
         return Part(name, "kept")
     if client:
-        return Part(name, "in the client", "exact for all requests of this process; other clients have their own")
+        why = "exact for all requests of this process; other clients have their own"
+        counts = isinstance(policy, Limit) and policy.concurrency is not None
+        return Part(name, "in the client", f"{why}, and `.resources()` is for all" if counts else why)
     return Part(name, "per worker", "each worker process has its own, made as this one was")

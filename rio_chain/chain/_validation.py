@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from rio_chain._core.signatures import arity, signature_of
 from rio_chain._core.source_text import name_of
-from rio_chain._core.units import count, escape_nonprintable, seconds, short_repr
+from rio_chain._core.units import count, escape_nonprintable, short_repr
 from rio_chain.chain._bridge_checks import function, takes_one
 from rio_chain.chain._functions import is_async, written
 from rio_chain.chain._nodes import Node, TaskNode, given_names, unique_names
 from rio_chain.errors import ChainDefinitionError
-from rio_chain.policies import Chooser, Gate, Quantile, Retry, first
+from rio_chain.policies import Chooser, Gate, Retry, first
+from rio_chain.policies._checks import callback
 from rio_chain.policies._gate import GatePolicy
 
 Kind = TypeVar("Kind")
@@ -51,7 +51,7 @@ def name(value: object) -> str:
     return escape_nonprintable(value)
 
 
-def retry(retries: object, on: Any, backoff: Any, accept: Any, retry_after: Any) -> Retry:
+def retry(retries: object, on: Any, backoff: Any, accept: Any, retry_after: Any, stop: Any) -> Retry:  # noqa: PLR0917
     """Check the arguments of a Retry, and make it."""
     retries = count(retries, "retries")
     if not isinstance(cast("object", on), Mapping):  # Retry itself checks the items of a mapping
@@ -60,7 +60,9 @@ def retry(retries: object, on: Any, backoff: Any, accept: Any, retry_after: Any)
         predicate(accept, "accept")
     if retry_after is not None:
         _plain(retry_after, "`retry_after` must be a function of the error that returns how long to wait")
-    return Retry(retries, on, backoff, accept, retry_after)
+    if stop is not None:
+        callback(stop, "stop", "a tenacity stop, or a function of such a state that returns True or False")
+    return Retry(retries, on, backoff, accept, retry_after, stop)
 
 
 def check_on(on: Any) -> None:
@@ -111,19 +113,6 @@ def gate(value: object, kind: type[Kind], method: str, example: str) -> Kind | G
     if is_async(value.enter):
         raise ChainDefinitionError(f"{rule}: {right}; got the async function `{name}`")
     return GatePolicy(value, method)
-
-
-def after(value: object) -> float | Quantile:
-    """The delay before the next call of a hedge: seconds, infinity for None, or a Quantile."""
-    if value is None:
-        return math.inf
-    if isinstance(value, Quantile):
-        return value
-    try:
-        return seconds(value, "after", zero=True)
-    except ChainDefinitionError as error:
-        hint = "a Quantile(0.95), or None for one call at a time"
-        raise ChainDefinitionError(f"{str(error).replace('; got', f', {hint}; got', 1)}") from None
 
 
 def pick(value: object) -> Chooser:

@@ -54,7 +54,7 @@ BREAKER = Metric(
     "rio_chain.breaker.change", "Changes of breakers, by the state after them.", ("open", "half_open", "closed")
 )
 LIMIT = Metric("rio_chain.limit", "Calls that waited for a limit or were refused by it.", ("waited", "refused"))
-CACHE = Metric("rio_chain.cache", "Lookups in caches: hit, miss.", ("hit", "miss"))
+CACHE = Metric("rio_chain.cache", "Lookups in caches: hit, stale, miss.", ("hit", "stale", "miss"))
 FLIGHT = Metric("rio_chain.single_flight", "Calls that joined one that was under way.", ("joined",))
 BATCH = Metric(
     "rio_chain.batch", "Calls that joined a batch, and calls that were made for all of one.", ("joined", "sent")
@@ -80,6 +80,7 @@ COUNTS = {
     "limit_waited": Count(LIMIT, "waited"),
     "limit_refused": Count(LIMIT, "refused"),
     "cache_hit": Count(CACHE, "hit"),
+    "cache_stale": Count(CACHE, "stale"),
     "cache_miss": Count(CACHE, "miss"),
     "flight_joined": Count(FLIGHT, "joined"),
     "batch_joined": Count(BATCH, "joined"),

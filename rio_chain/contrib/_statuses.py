@@ -24,6 +24,7 @@ from rio_chain.errors import (
     NotAccepted,
     NotEnoughSuccesses,
     QueueFull,
+    RequestShed,
     RioError,
     Saturated,
     Skipped,
@@ -52,6 +53,7 @@ TABLE: dict[type[BaseException], tuple[int, str]] = {
     DeadlineExceeded: (504, "There was no answer before the deadline."),
     Abandoned: (504, "There was no answer in time."),
     QueueFull: (503, "Too many requests wait already; try again later."),
+    RequestShed: (503, "The service is overloaded; try again later."),
     Saturated: (503, "Too many calls hang; try again later."),
     BalancerClosed: (503, "The service is closing; try again later."),
     TicketCancelled: (503, "The request was cancelled; try again later."),
@@ -136,7 +138,8 @@ def respond_to(
     status, detail = _found(error, own, BACKEND if in_run else UNKNOWN)
     if expose:
         detail = f"{type(error).__name__}: {escape_nonprintable(describe_error(error, str))}"
-    known = error.retry_after if isinstance(error, (QueueFull, Saturated, CircuitOpen, LimitExceeded)) else None
+    refused = (QueueFull, RequestShed, Saturated, CircuitOpen, LimitExceeded)
+    known = error.retry_after if isinstance(error, refused) else None
     return Reply(status, {"Retry-After": retry_after(known)} if status in (429, 503) else {}, detail)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -48,6 +48,7 @@ async def handle(
     priority: Callable[[], float] | None = None,
     queue_timeout: Duration | None = None,
     on_full: OnFull = "reject",
+    tenant: Hashable = None,
 ) -> Outcome[Out]:
     """Run a request in a balancer, as ``balancer.arun`` does, until it is done or the client has left.
 
@@ -71,6 +72,7 @@ async def handle(
             here. A number is refused, so that no header becomes one by accident. Default: 0.
         queue_timeout: as for ``arun``.
         on_full: as for ``arun``, but ``"reject"`` by default, so that an application refuses what it can't serve soon.
+        tenant: whose request it is, as your authentication says, if the balancer has ``fair``. Default None.
 
     Raises:
         ClientGone: the client has left. The request has been cancelled.
@@ -101,7 +103,13 @@ async def handle(
         raise ClientGone(_GONE)
 
     run = partial(
-        balancer.arun, request, priority=urgency, deadline=limit, queue_timeout=queue_timeout, on_full=on_full
+        balancer.arun,
+        request,
+        priority=urgency,
+        deadline=limit,
+        queue_timeout=queue_timeout,
+        on_full=on_full,
+        tenant=tenant,
     )
     watch.enter(receive)
     try:

@@ -10,7 +10,7 @@ from returns.result import Result
 from rio_chain._core.copied_constants import copyable
 from rio_chain._core.signatures import arity
 from rio_chain._core.source_text import name_of
-from rio_chain._core.units import count, flag, short_repr
+from rio_chain._core.units import Duration, count, flag, seconds, short_repr
 from rio_chain.chain._bridge_checks import function, takes_one
 from rio_chain.chain._compose import branches, made, one_value
 from rio_chain.chain._functions import MISSING, Reduce, is_async, written
@@ -19,24 +19,56 @@ from rio_chain.chain._request import Request
 from rio_chain.dsl._chain import Chain
 from rio_chain.errors import ChainDefinitionError
 from rio_chain.policies import AtLeast
+from rio_chain.policies._checks import callback
 from rio_chain.policies._keys import key_of
+from rio_chain.policies._match_errors import Match, match_of
 
 A = TypeVar("A")
 B = TypeVar("B")
 X = TypeVar("X")
 
 Tolerant = Literal["raise", "drop"] | AtLeast
+TolerantOfItems = Literal["raise", "drop", "stop"] | AtLeast
 
 
 @overload
 def each(
-    chain: Callable[[X], Request[A]], /, *, limit: int = ..., ordered: bool = ..., on_error: Tolerant = ...
+    chain: Callable[[X], Request[A]],
+    /,
+    *,
+    limit: int = ...,
+    ordered: bool = ...,
+    on_error: TolerantOfItems = ...,
+    time_limit: Duration | None = ...,
+    on_timeout: Literal["raise", "keep"] = ...,
+    drop: Match | None = ...,
+    take: int | Callable[[A], bool] | None = ...,
 ) -> Chain[[Iterable[X] | AsyncIterable[X]], list[A]]: ...
 @overload
 def each(
-    chain: Callable[[X], Request[A]], /, *, limit: int = ..., ordered: bool = ..., on_error: Literal["keep"]
+    chain: Callable[[X], Request[A]],
+    /,
+    *,
+    limit: int = ...,
+    ordered: bool = ...,
+    on_error: Literal["keep"],
+    time_limit: Duration | None = ...,
+    on_timeout: Literal["raise", "keep"] = ...,
+    drop: Match | None = ...,
+    take: int | Callable[[Result[A, Any]], bool] | None = ...,
 ) -> Chain[[Iterable[X] | AsyncIterable[X]], list[Result[A, Any]]]: ...
-def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any = "raise") -> Any:
+def each(
+    chain: Any,
+    /,
+    *,
+    limit: Any = 10,
+    ordered: Any = True,
+    on_error: Any = "raise",
+    time_limit: Any = None,
+    on_timeout: Any = "raise",
+    drop: Any = None,
+    take: Any = None,
+) -> Any:
     """Run a chain for every item of the value, several at once. The result is a list of their values.
 
     The value may be a list or another iterable, an iterator or an async iterator. The task to the left of ``each`` may
@@ -56,10 +88,21 @@ def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any =
         on_error: what happens when an item fails. With ``"raise"``, the default, the other items are stopped, and the
             whole ``each`` fails with that error. With ``"keep"``, the list has a Result for each item. With
             ``"drop"``, the list has only the values of items that succeeded. ``at_least(n)`` does the same, but with
-            fewer than ``n`` values the ``each`` fails with ``NotEnoughSuccesses``.
+            fewer than ``n`` values the ``each`` fails with ``NotEnoughSuccesses``. With ``"stop"``, the list has the
+            values before the first item that failed, and no further item begins.
+        drop: errors that only leave out their item, whatever ``on_error`` says: an exception class, a tuple of them, or
+            a function of the error.
+        take: a number: the list has so many values, and no more items begin than are needed for that. Or a function of
+            a value: the list ends before the first value for which it returns False, and no further item begins.
+        time_limit: how long all items may take together, in milliseconds or as a ``timedelta``. Default None: no limit
+            but those around the ``each``.
+        on_timeout: what happens then. With ``"raise"``, the default, the ``each`` fails with ``TaskTimedOut``. With
+            ``"keep"``, the list has what has come by then. The items that run are cancelled and count as
+            ``timed_out``; those of a list that have not begun count as ``skipped``.
 
     Raises:
-        ChainDefinitionError: ``chain`` is not a Task or Chain of one item, or an option is out of its range.
+        ChainDefinitionError: ``chain`` is not a Task or Chain of one item, or an option is out of its range, or two
+            options contradict each other.
 
     Example:
         >>> from rio_chain import Task, each
@@ -68,7 +111,20 @@ def each(chain: Any, /, *, limit: Any = 10, ordered: Any = True, on_error: Any =
         [3, 4, 3, 5]
     """
     nodes, names = branches((one_value(chain, "`each`"),), "`each`")
-    node = Each(nodes[0], count(limit, "limit", least=1), flag(ordered, "ordered"), _on_error(on_error))
+    if on_timeout not in ("raise", "keep"):
+        raise ChainDefinitionError(f'`on_timeout` must be "raise" or "keep"; got {short_repr(on_timeout)}')
+    if time_limit is None and on_timeout == "keep":
+        raise ChainDefinitionError('`on_timeout` belongs to a `time_limit`, as in time_limit=300, on_timeout="keep"')
+    node = Each(
+        nodes[0],
+        count(limit, "limit", least=1),
+        flag(ordered, "ordered"),
+        _on_error(on_error, stop=True),
+        None if time_limit is None else seconds(time_limit, "time_limit"),
+        on_timeout == "keep",
+        _drop(drop, on_error),
+        _take(take, on_error),
+    )
     return made(Chain, node, names)
 
 
@@ -84,6 +140,7 @@ def expand(
     key: Callable[[X], Hashable] | None = ...,
     on_error: Tolerant = ...,
     on_limit: Literal["raise", "stop"] = ...,
+    drop: Match | None = ...,
 ) -> Chain[[X], list[A]]: ...
 @overload
 def expand(
@@ -97,6 +154,7 @@ def expand(
     key: Callable[[X], Hashable] | None = ...,
     on_error: Literal["keep"],
     on_limit: Literal["raise", "stop"] = ...,
+    drop: Match | None = ...,
 ) -> Chain[[X], list[Result[A, Any]]]: ...
 def expand(
     chain: Any,
@@ -109,6 +167,7 @@ def expand(
     key: Any = None,
     on_error: Any = "raise",
     on_limit: Any = "raise",
+    drop: Any = None,
 ) -> Any:
     """Run a chain for a value, then for each item in its result, and so on until there are no more. For crawls, trees.
 
@@ -124,7 +183,8 @@ def expand(
         more: a function of a result that returns the next items: an iterable, or None for no items. Default: the
             result itself is that iterable. It may be endless: it is read a little at a time, and not beyond ``total``.
         key: a function of an item that returns its key. Default: the item itself is the key.
-        on_error: what a failure does, as for ``each``.
+        on_error: what a failure does: ``"raise"``, ``"keep"``, ``"drop"`` or ``at_least(n)``, as for ``each``.
+        drop: errors that only leave out their item, as for ``each``.
         on_limit: what to do with items beyond ``depth`` or ``total``. With ``"raise"``, the default, the ``expand``
             fails with ``LimitExceeded``, which names the parameter. With ``"stop"``, these items are not run.
 
@@ -149,6 +209,7 @@ def expand(
         key_of(key),
         _on_error(on_error),
         on_limit,
+        _drop(drop, on_error),
     )
     return made(Chain, node, names)
 
@@ -190,11 +251,37 @@ def reduce(fn: Any, /, initial: Any = MISSING) -> Any:
     return Reduce(fn, copyable(initial, "`reduce` copies `initial` for each run", instead))
 
 
-def _on_error(value: object) -> OnError:
+def _on_error(value: object, *, stop: bool = False) -> OnError:
     given: Any = value
-    if isinstance(value, AtLeast) or given in ("raise", "keep", "drop"):
+    if isinstance(value, AtLeast) or given in ("raise", "keep", "drop") or (stop and given == "stop"):
         return cast("OnError", given)
-    raise ChainDefinitionError(f'`on_error` must be "raise", "keep", "drop" or at_least(n); got {short_repr(value)}')
+    names = '"raise", "keep", "drop", "stop" or at_least(n)' if stop else '"raise", "keep", "drop" or at_least(n)'
+    raise ChainDefinitionError(f"`on_error` must be {names}; got {short_repr(value)}")
+
+
+def _drop(value: object, on_error: object) -> Match | None:
+    if value is None:
+        return None
+    if isinstance(on_error, AtLeast) or on_error == "drop":
+        raise ChainDefinitionError(
+            f"`drop` leaves out some failures, and on_error={on_error!r} leaves out all of them: give one of the two"
+        )
+    return match_of(value, "drop")
+
+
+def _take(value: object, on_error: object) -> int | Callable[[Any], Any] | None:
+    if value is None:
+        return None
+    if not callable(value):
+        try:
+            least = count(value, "take", least=1)
+        except ChainDefinitionError:
+            rule = "`take` must be a whole number, 1 or more, or a function of a value that returns True or False"
+            raise ChainDefinitionError(f"{rule}; got {short_repr(value)}") from None
+        if isinstance(on_error, AtLeast) and on_error.least > least:
+            raise ChainDefinitionError(f"`take` ends it after {least} values, and {on_error!r} needs more")
+        return least
+    return callback(value, "take", "a whole number, or a function of a value that returns True or False")
 
 
 def _finder(value: object) -> Callable[[Any], Any]:

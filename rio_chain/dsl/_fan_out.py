@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, TypeVarTuple, cast, overload
 
 from rio_chain._core.source_text import name_of
-from rio_chain._core.units import count
+from rio_chain._core.units import Duration, count, seconds, short_repr
 from rio_chain.chain._bridge_checks import function
 from rio_chain.chain._compose import branches as checked
 from rio_chain.chain._compose import made
@@ -106,12 +106,12 @@ def fan_out(*branches: Branch[X, A]) -> Chain[[X], tuple[A, ...]]: ...
 @overload
 def fan_out(**branches: Branch[X, A]) -> Chain[[X], dict[str, A]]: ...
 @overload
-def fan_out(*branches: Branch[X, A], need: int) -> Chain[[X], tuple[A, ...]]: ...
+def fan_out(*branches: Branch[X, A], need: int, time_limit: Duration | None = ...) -> Chain[[X], tuple[A, ...]]: ...
 @overload
-def fan_out(*, need: int, **branches: Branch[X, A]) -> Chain[[X], dict[str, A]]: ...
+def fan_out(*, need: int, time_limit: Duration | None = ..., **branches: Branch[X, A]) -> Chain[[X], dict[str, A]]: ...
 @overload
 def fan_out(into: type[A], /, **branches: Branch[X, Any]) -> Chain[[X], A]: ...
-def fan_out(*branches: Any, need: Any = None, **named: Any) -> Any:
+def fan_out(*branches: Any, need: Any = None, time_limit: Any = None, **named: Any) -> Any:
     """Give every branch the same input, run all branches together, and give all their values.
 
     ``fan_out(a, b)`` is ``a & b`` and gives a tuple. ``fan_out(user=a, shops=b)`` gives a dict.
@@ -129,12 +129,16 @@ def fan_out(*branches: Any, need: Any = None, **named: Any) -> Any:
         need: how many values are enough; default all. The result has the first ``need`` values, in the order of the
             branches; the other branches are cancelled and awaited. If too many fail, the whole fan-out fails with
             the first error.
+        time_limit: milliseconds or a ``timedelta``; only with ``need``. Then it waits for all branches until this
+            limit, and gives the values that have come: at least ``need``, else it fails with ``TaskTimedOut``. The
+            branches that have not ended are cancelled. Default None.
         named: branches with a key.
 
     Raises:
         ChainDefinitionError: there is no branch, or more than 1,000; a branch is not a Task or Chain; branches are
             mixed with and without a key; ``need`` is not a whole number from 1 to the number of branches; the class has
-            no field of such a name, needs another one, or has one of another type than its branch returns.
+            no field of such a name, needs another one, or has one of another type than its branch returns;
+            ``time_limit`` is given without ``need``.
 
     Example:
         >>> from rio_chain import Task, fan_out
@@ -142,19 +146,20 @@ def fan_out(*branches: Any, need: Any = None, **named: Any) -> Any:
         fan_out(size=Task(len), text=Task(str))
     """
     if branches and isinstance(branches[0], type):
-        return _record(cast("tuple[type[Any], ...]", branches), need, named)
+        return _record(cast("tuple[type[Any], ...]", branches), named, some=need is not None or time_limit is not None)
     if branches and named:
         raise ChainDefinitionError(
             "`fan_out` takes branches either all with a key (a dict) or all without (a tuple); got both"
         )
     nodes, names = checked(branches or tuple(named.values()), "`fan_out`")
-    enough = None if need is None else _enough(need, len(nodes))
+    limit = None if time_limit is None else _time_limit(time_limit, need)
+    enough = None if need is None else _enough(need, len(nodes), timed=limit is not None)
     if named or enough is not None:
-        return made(Chain, FanOutNode(nodes, tuple(named) or None, need=enough), names)
+        return made(Chain, FanOutNode(nodes, tuple(named) or None, need=enough, time_limit=limit), names)
     return made(FanOut, FanOutNode(nodes), names)
 
 
-def _record(given: tuple[type[Any], ...], need: object, named: dict[str, object]) -> Any:
+def _record(given: tuple[type[Any], ...], named: dict[str, object], *, some: bool) -> Any:
     """``fan_out(Page, user=a)``: the dict, followed by the bridge that makes a Page of it."""
     cls, name = given[0], name_of(given[0])
     if len(given) > 1:
@@ -162,20 +167,35 @@ def _record(given: tuple[type[Any], ...], need: object, named: dict[str, object]
             f"after a class `fan_out` takes branches by the names of its fields, as in fan_out({name}, user=user); "
             f"by their order write (a & b) >> star({name})"
         )
-    if need is not None:
-        raise ChainDefinitionError(f"`need` gives only some of the values, and `{name}` needs all of them")
+    if some:
+        raise ChainDefinitionError(
+            f"`need` and `time_limit` give only some of the values, and `{name}` needs all of them"
+        )
     nodes, names = checked(tuple(named.values()), "`fan_out`") if named else ((), NO_NAMES)
     bridge = record_bridge(cls, list(zip(named, nodes, strict=True)))
     return made(Chain, Then(FanOutNode(nodes, tuple(named)), bridge), names)
 
 
-def _enough(need: object, width: int) -> int | None:
+def _time_limit(given: object, need: object) -> float:
+    if isinstance(given, Chain):
+        raise ChainDefinitionError("`time_limit` is a duration, and can't be a key; got a Chain")
+    limit = seconds(given, "time_limit")
+    if need is None:
+        right = f"fan_out(..., need=1, time_limit={short_repr(given)})"
+        raise ChainDefinitionError(
+            f"`time_limit` gives the values that have come by then, and `need` says how many must have come: write "
+            f"{right}; to fail when one is late write .timeout({short_repr(given)})"
+        )
+    return limit
+
+
+def _enough(need: object, width: int, *, timed: bool) -> int | None:
     if isinstance(need, Chain):
         raise ChainDefinitionError("`need` is how many branches are enough, and can't be a key; got a Chain")
     enough = count(need, "need", least=1)
     if enough > width:
         raise ChainDefinitionError(f"`need` must be at most {width}, as there are no more branches; got {enough}")
-    return None if enough == width else enough
+    return None if enough == width and not timed else enough
 
 
 def star(fn: Callable[[*Ts], B], /) -> Callable[[tuple[*Ts]], B]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from inspect import isfunction
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from attrs import frozen
 from returns.result import Result
 
-from rio_chain._core.units import Duration, seconds
+from rio_chain._core.units import Duration
 from rio_chain.chain import _compose, _validation
 from rio_chain.chain._compose import Composed
 from rio_chain.chain._request import NO_KWARGS, Request
@@ -28,11 +29,13 @@ from rio_chain.policies import (
     Gate,
     Limit,
     Policy,
-    Quantile,
     SingleFlight,
-    Timeout,
 )
+from rio_chain.policies._delays import After
+from rio_chain.policies._limits_together import limits_together
+from rio_chain.policies._match_errors import Match
 from rio_chain.policies._retry import On
+from rio_chain.policies._timeout import timeout_of
 
 if TYPE_CHECKING:
     from rio_chain.dsl._chain import Chain
@@ -68,7 +71,9 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
 
     # --- timeouts and retries -----------------------------------------------------------------------------------
 
-    def timeout(self, ms: Duration, /) -> Chain[P, Out]:
+    def timeout(
+        self, ms: Duration | Callable[[Any], Duration | None] | Callable[P, Duration | None], /
+    ) -> Chain[P, Out]:
         """Give the chain to the left a timeout.
 
         ``.timeout(100).retry(3)`` gives each attempt 100 ms. ``.retry(3).timeout(500)`` gives all attempts together 500
@@ -76,17 +81,18 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         ``TaskTimedOut``.
 
         Args:
-            ms: milliseconds, or a ``timedelta``; more than 0.
+            ms: milliseconds, or a ``timedelta``; more than 0. Or a function of the input that returns one of these, or
+                None for no timeout: ``lambda order: 100 + 10 * len(order)``. Its time counts from when it has answered.
 
         Raises:
-            ChainDefinitionError: ``ms`` is not a finite duration above 0.
+            ChainDefinitionError: ``ms`` is neither a finite duration above 0 nor a sync function.
 
         Example:
             >>> from rio_chain import Task
             >>> Task(len).timeout(100)
             Task(len).timeout(100)
         """
-        limited: Chain[P, Out] = self._scope(Timeout(seconds(ms, "ms")))
+        limited: Chain[P, Out] = self._scope(timeout_of(ms))
         return limited
 
     def retry(
@@ -98,6 +104,7 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         backoff: Backoff | Callable[[Any], float | timedelta] | None = DEFAULT_BACKOFF,
         accept: Callable[[Out], bool] | None = None,
         retry_after: Callable[[Any], Any] | None = None,
+        stop: Callable[[Any], bool] | None = None,
     ) -> Chain[P, Out]:
         """Call the chain to the left again when it has failed.
 
@@ -114,6 +121,8 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
                 ``error.retry_after``. If the result is None or can't be read, the backoff alone decides. Else the retry
                 waits as long as the server asks, up to ``Backoff.max_retry_after`` (default: the ``cap`` of the
                 backoff). If the backoff is longer, it waits for the backoff.
+            stop: a ``tenacity.stop_*`` object, or a function of such a state, for a second bound. If it returns True
+                after a failure, there is no further attempt. ``retries`` is the bound in any case.
 
         Raises:
             ChainDefinitionError: an argument is out of its range or of the wrong kind.
@@ -123,7 +132,7 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
             >>> Task(len).retry(3, on=OSError, backoff=None)
             Task(len).retry(3, on=OSError, backoff=None)
         """
-        retried: Chain[P, Out] = self._scope(_validation.retry(retries, on, backoff, accept, retry_after))
+        retried: Chain[P, Out] = self._scope(_validation.retry(retries, on, backoff, accept, retry_after, stop))
         return retried
 
     def accept(self, predicate: Callable[[Out], bool], /) -> Chain[P, Out]:
@@ -146,16 +155,17 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
     # --- several calls, one winner ------------------------------------------------------------------------------
 
     @overload
-    def replica(self, n: int, /, *, after: Duration | Quantile | None = ..., pick: Chooser = ...) -> Chain[P, Out]: ...
+    def replica(self, n: int, /, *, after: After = ..., pick: Chooser = ..., on: Match = ...) -> Chain[P, Out]: ...
     @overload
     def replica(
         self: Callable[[X], Request[A]],  # pyright: ignore[reportGeneralTypeIssues]
         n: int | None = ...,
         /,
         *,
-        after: Duration | Quantile | None = ...,
+        after: After = ...,
         to: Iterable[Callable[[X], Request[B]]],
         pick: Chooser = ...,
+        on: Match = ...,
     ) -> Chain[[X], A | B]: ...
     @overload
     def replica(
@@ -163,9 +173,10 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         n: int | None = ...,
         /,
         *,
-        after: Duration | Quantile | None = ...,
+        after: After = ...,
         to: Iterable[Callable[[X], Awaitable[Request[B]]]],
         pick: Chooser = ...,
+        on: Match = ...,
     ) -> Chain[[X], A | B]: ...
     @overload
     def replica(
@@ -173,9 +184,10 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         n: int | None = ...,
         /,
         *,
-        after: Duration | Quantile | None = ...,
+        after: After = ...,
         to: Iterable[Callable[[X], Awaitable[Result[B, Any]]]],
         pick: Chooser = ...,
+        on: Match = ...,
     ) -> Chain[[X], A | B]: ...
     @overload
     def replica(
@@ -183,9 +195,10 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         n: int | None = ...,
         /,
         *,
-        after: Duration | Quantile | None = ...,
+        after: After = ...,
         to: Iterable[Callable[[X], Result[B, Any]]],
         pick: Chooser = ...,
+        on: Match = ...,
     ) -> Chain[[X], A | B]: ...
     @overload
     def replica(
@@ -193,9 +206,10 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         n: int | None = ...,
         /,
         *,
-        after: Duration | Quantile | None = ...,
+        after: After = ...,
         to: Iterable[Callable[[X], Awaitable[B]]],
         pick: Chooser = ...,
+        on: Match = ...,
     ) -> Chain[[X], A | B]: ...
     @overload
     def replica(
@@ -203,11 +217,14 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         n: int | None = ...,
         /,
         *,
-        after: Duration | Quantile | None = ...,
+        after: After = ...,
         to: Iterable[Callable[[X], B]],
         pick: Chooser = ...,
+        on: Match = ...,
     ) -> Chain[[X], A | B]: ...
-    def replica(self: Any, n: Any = None, /, *, after: Any = 0, to: Any = (), pick: Any = FIRST) -> Any:
+    def replica(
+        self: Any, n: Any = None, /, *, after: Any = 0, to: Any = (), pick: Any = FIRST, on: Any = Exception
+    ) -> Any:
         """Hedge the chain to the left: call it again while earlier calls have not answered, and take one answer.
 
         The next call begins ``after`` milliseconds after the latest one began, or as soon as one has failed. When an
@@ -218,11 +235,16 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
             n: the total number of calls, with the first one; from 1 to 1,000. Default: one for each target, if ``to``
                 is given.
             after: milliseconds or a ``timedelta``, 0 or more; 0 starts all calls at once. Or a ``Quantile`` of measured
-                latencies. With None, the next call begins only when one has failed.
+                latencies. With None, the next call begins only when one has failed. A list has a delay for each call
+                after the first, and its last one counts for the rest. A function gets the number of the call, 1 for
+                the first call beside the first; it is called when the first call begins, and must be quick.
             to: other targets: chains or functions that get the same input. The first call goes to the chain to the
                 left, the second one to ``to[0]``, and so on. If there are more calls than targets, the next call goes
                 to the chain to the left again.
             pick: which answer wins: ``first()``, ``best(score, within=ms)``, ``quorum(k)`` or a Chooser of your own.
+            on: the errors after which the hedge goes on: an exception class, a tuple of them, or a function of the
+                error. Any other error ends it: the other calls are cancelled, and the chain fails with that error.
+                Default: every error.
 
         Raises:
             ChainDefinitionError: an argument is out of its range; ``n`` is less than the number of targets, or less
@@ -233,7 +255,7 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
             >>> Task(len).timeout(80).replica(2, after=20)
             Task(len).timeout(80).replica(2, after=20)
         """
-        return _compose.replica(self._wrapped, self, n, after, to, pick)
+        return _compose.replica(self._wrapped, self, n, after=after, to=to, pick=pick, on=on)
 
     # --- policies with a shared state ---------------------------------------------------------------------------
 
@@ -254,19 +276,30 @@ class PolicyMethods(BatchMethod, Generic[P, Out]):
         guarded: Chain[P, Out] = self._scope(_validation.gate(breaker, Breaker, "breaker", "Breaker()"))
         return guarded
 
-    def limit(self, limit: Limit | Gate, /) -> Chain[P, Out]:
+    def limit(self, limit: Limit | Gate, /, *more: Limit) -> Chain[P, Out]:
         """Limit how many calls run at once, or how many begin per second. Other calls wait or get ``LimitExceeded``.
 
         A timeout around the limit includes the wait. A timeout inside the limit does not.
 
+        With several limits, a call gets all of them or none: it waits in the queue of the first one that is short, in
+        the order in which the limits were made, and holds nothing meanwhile.
+
+        Args:
+            limit: a ``Limit``, or a ``Gate`` of your own.
+            more: other ``Limit`` objects that the call needs as well.
+
         Raises:
-            ChainDefinitionError: ``limit`` is neither a ``Limit`` nor a ``Gate`` of your own.
+            ChainDefinitionError: ``limit`` is neither a ``Limit`` nor a ``Gate`` of your own. Or there are several, and
+                one is no ``Limit``, or is there twice.
 
         Example:
             >>> from rio_chain import Limit, Task
             >>> chain = Task(len).limit(Limit(10)).timeout(500)
+            >>> calls, tokens = Limit(rate=500, per=60_000), Limit(rate=90_000, per=60_000, cost=len)
+            >>> chain = Task(len).limit(calls, tokens).timeout(5000)
         """
-        limited: Chain[P, Out] = self._scope(_validation.gate(limit, Limit, "limit", "Limit(10)"))
+        check = partial(_validation.gate, kind=Limit, method="limit", example="Limit(10)")
+        limited: Chain[P, Out] = self._scope(limits_together((limit, *more), check))
         return limited
 
     def budget(self, budget: Budget, /) -> Chain[P, Out]:

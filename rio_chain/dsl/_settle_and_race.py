@@ -6,6 +6,7 @@ from typing import Any, TypeVar, overload
 
 from returns.result import Result
 
+from rio_chain._core.units import Duration, seconds
 from rio_chain.chain._compose import branches as checked
 from rio_chain.chain._compose import made, raced
 from rio_chain.chain._nodes import FanOutNode, RaceNode
@@ -29,24 +30,61 @@ X = TypeVar("X")
 
 
 @overload
-def settle(a: Branch[X, A], /) -> Chain[[X], tuple[Result[A, Any]]]: ...
-@overload
-def settle(a: Branch[X, A], b: Branch[X, B], /) -> Chain[[X], tuple[Result[A, Any], Result[B, Any]]]: ...
+def settle(
+    a: Branch[X, A],
+    /,
+    *,
+    time_limit: Duration | None = ...,
+) -> Chain[[X], tuple[Result[A, Any]]]: ...
 @overload
 def settle(
-    a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], /
+    a: Branch[X, A],
+    b: Branch[X, B],
+    /,
+    *,
+    time_limit: Duration | None = ...,
+) -> Chain[[X], tuple[Result[A, Any], Result[B, Any]]]: ...
+@overload
+def settle(
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    /,
+    *,
+    time_limit: Duration | None = ...,
 ) -> Chain[[X], tuple[Result[A, Any], Result[B, Any], Result[C, Any]]]: ...
 @overload
 def settle(
-    a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], d: Branch[X, D], /
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    /,
+    *,
+    time_limit: Duration | None = ...,
 ) -> Chain[[X], tuple[Result[A, Any], Result[B, Any], Result[C, Any], Result[D, Any]]]: ...
 @overload
 def settle(
-    a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], d: Branch[X, D], e: Branch[X, E], /
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    /,
+    *,
+    time_limit: Duration | None = ...,
 ) -> Chain[[X], tuple[Result[A, Any], Result[B, Any], Result[C, Any], Result[D, Any], Result[E, Any]]]: ...
 @overload
 def settle(
-    a: Branch[X, A], b: Branch[X, B], c: Branch[X, C], d: Branch[X, D], e: Branch[X, E], f: Branch[X, F], /
+    a: Branch[X, A],
+    b: Branch[X, B],
+    c: Branch[X, C],
+    d: Branch[X, D],
+    e: Branch[X, E],
+    f: Branch[X, F],
+    /,
+    *,
+    time_limit: Duration | None = ...,
 ) -> Chain[
     [X], tuple[Result[A, Any], Result[B, Any], Result[C, Any], Result[D, Any], Result[E, Any], Result[F, Any]]
 ]: ...
@@ -60,6 +98,8 @@ def settle(
     f: Branch[X, F],
     g: Branch[X, G],
     /,
+    *,
+    time_limit: Duration | None = ...,
 ) -> Chain[
     [X],
     tuple[
@@ -77,6 +117,8 @@ def settle(
     g: Branch[X, G],
     h: Branch[X, H],
     /,
+    *,
+    time_limit: Duration | None = ...,
 ) -> Chain[
     [X],
     tuple[
@@ -102,6 +144,8 @@ def settle(
     h: Branch[X, H],
     i: Branch[X, K],
     /,
+    *,
+    time_limit: Duration | None = ...,
 ) -> Chain[
     [X],
     tuple[
@@ -129,6 +173,8 @@ def settle(
     i: Branch[X, K],
     j: Branch[X, L],
     /,
+    *,
+    time_limit: Duration | None = ...,
 ) -> Chain[
     [X],
     tuple[
@@ -145,12 +191,20 @@ def settle(
     ],
 ]: ...
 @overload
-def settle(*branches: Branch[X, A]) -> Chain[[X], tuple[Result[A, Any], ...]]: ...
-def settle(*branches: Any) -> Any:
+def settle(
+    *branches: Branch[X, A],
+    time_limit: Duration | None = ...,
+) -> Chain[[X], tuple[Result[A, Any], ...]]: ...
+def settle(*branches: Any, time_limit: Any = None) -> Any:
     """As ``&``, but wait for all branches and return a tuple of their Results. A failure does not stop other branches.
 
+    Args:
+        branches: Tasks and Chains, at most 1,000.
+        time_limit: milliseconds or a ``timedelta``. Branches that have not ended by then are cancelled, and their
+            Result is a ``Failure`` with ``TaskTimedOut``. Default None: wait for all.
+
     Raises:
-        ChainDefinitionError: there is no branch, or one that is not a Task or Chain.
+        ChainDefinitionError: there is no branch, or one that is not a Task or Chain; ``time_limit`` is not a duration.
 
     Example:
         >>> from rio_chain import Task, settle
@@ -158,7 +212,8 @@ def settle(*branches: Any) -> Any:
         settle(Task(len), Task(int))
     """
     nodes, names = checked(branches, "`settle`")
-    return made(Chain, FanOutNode(nodes, settle=True), names)
+    limit = None if time_limit is None else seconds(time_limit, "time_limit")
+    return made(Chain, FanOutNode(nodes, settle=True, time_limit=limit), names)
 
 
 @overload

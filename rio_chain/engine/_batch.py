@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rio_chain.engine._ask import ask
 from rio_chain.engine._batch_work import ASKED_FOR, AskedFor, BatchWork, Caller
 from rio_chain.engine._current_run import Run, Strand
-from rio_chain.engine._frames import LimitPassed, NestedFail, RunPart, ask
+from rio_chain.engine._frames import LimitPassed, NestedFail, RunPart
 from rio_chain.engine._instructions import BatchOp
 from rio_chain.engine._parked import ParkedRequest, RunLine
 from rio_chain.engine._reports import report_batch_joined

@@ -6,10 +6,10 @@ returns it holds its place under every ``Limit`` and ``Gate`` around it, and ``r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from returns.result import Success
 
@@ -127,6 +127,13 @@ class HeldCall:
             permit.leave()
 
 
+class Correctable(Protocol):
+    """A permit that gets what was asked about its answer."""
+
+    def correct(self, costs: Iterator[Any]) -> None:
+        """As ``LimitPermit.correct``."""
+
+
 class SharedPermit(Permit):
     """A permit that abandoned calls share with the frame of their policy. The last one of them gives it back.
 
@@ -161,6 +168,11 @@ class SharedPermit(Permit):
         """As ``Permit.dropped``."""
         if self._permit is not None:
             self._over(self._permit.dropped)
+
+    def correct(self, costs: Iterator[float | None]) -> None:
+        """As ``LimitPermit.correct``."""
+        if self._permit is not None:
+            cast("Correctable", self._permit).correct(costs)
 
     def _over(self, end: Callable[[], None]) -> None:
         self._permit, self._end = None, end

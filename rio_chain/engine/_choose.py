@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from rio_chain.engine._ask import predicate_holds
 from rio_chain.engine._current_run import Strand
-from rio_chain.engine._frames import Fail, predicate_holds
+from rio_chain.engine._frames import Fail
 from rio_chain.engine._instructions import Args, ChooseOp, UseOp
 from rio_chain.engine._remote_protocol import Held
 from rio_chain.engine._runtime_protocol import kind_of

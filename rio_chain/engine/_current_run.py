@@ -185,9 +185,12 @@ class Strand:
         """Whether it has not ended."""
         return self.run is not _OVER
 
-    def fork(self, race: Race | None = None) -> Strand:
-        """A strand beside this one, under the same limits. The caller runs it. ``race``: the race it takes part in."""
-        strand = self.run.strand(self.rt, self.rt.slot(), self.deadline)
+    def fork(self, race: Race | None = None, until: float = INF) -> Strand:
+        """A strand beside this one, under the same limits. The caller runs it. ``race``: the race it takes part in.
+
+        ``until``: a limit of its own; see ``time_limits``.
+        """
+        strand = self.run.strand(self.rt, self.rt.slot(), min(until, self.deadline))
         strand.budget, strand.replica, strand.rounds = self.budget, self.replica, self.rounds
         strand.permits, strand.depth, strand.in_race = self.permits, self.depth + 1, self.in_race
         strand.contender = None if race is None else Contender(race)

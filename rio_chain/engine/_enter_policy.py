@@ -11,29 +11,34 @@ from typing import Any, cast
 
 from attrs import frozen
 
+from rio_chain.engine._ask import ask
 from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._expire import is_lost
-from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, ask, leave_gate
+from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, leave_gate
 from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
+from rio_chain.engine._refresh import Behind, refresh
 from rio_chain.engine._reports import report_asked, report_waited
 from rio_chain.engine._runtime_protocol import Waiter
 from rio_chain.errors import CallbackFailed
 from rio_chain.policies import Policy
 from rio_chain.policies._keys import Key
-from rio_chain.policies._permit import Answer, Call, Clock, InjectedFault, PendingPermit, Permit
+from rio_chain.policies._permit import Answer, Call, Clock, InjectedFault, PendingPermit, Permit, StaleAnswer
 from rio_chain.policies._policy import Entered
 from rio_chain.results._task_record import close, record_of
 
+MakeBehind = Callable[[tuple[Op, ...], int, int, Any], Behind]
+"""``Behind`` with the function that runs it."""
 Used = tuple[Any, ...]
 """Values of tasks outside that the tasks inside get by ``.using``."""
 
 
 @frozen
 class Hit:
-    """A policy has answered in place of the part inside it."""
+    """A policy has answered in place of the part inside it. ``refresh``: the permit of a call to make behind."""
 
     value: Any
+    refresh: Permit | None = None
 
 
 def enter_at_once(strand: Strand, frames: list[Frame], op: Op, place: Position) -> tuple[int, Entered | None]:
@@ -50,7 +55,7 @@ def enter_at_once(strand: Strand, frames: list[Frame], op: Op, place: Position) 
         permit: Permit | None = None
         if isinstance(layer, Policy) and layer.asked:
             if layer.key is not None or layer.held != "run" or layer.users_code or strand.observed:
-                return k, None
+                return k, None  # a limit is held for its calls, so its cost is asked there
             got = layer.enter(Call(clock=now, priority=strand.run.urgency()))
             if not isinstance(got, Permit):
                 return k, got
@@ -65,7 +70,14 @@ def enter_at_once(strand: Strand, frames: list[Frame], op: Op, place: Position) 
 
 
 async def _enter_policies(  # noqa: PLR0917
-    strand: Strand, frames: list[Frame], op: Op, place: Position, stuck: int, got: Entered | None
+    strand: Strand,
+    frames: list[Frame],
+    op: Op,
+    place: Position,
+    stuck: int,
+    got: Entered | None,
+    behind: MakeBehind,
+    ops: tuple[Op, ...],
 ) -> Hit | None:
     """Enter the remaining layers, from ``stuck`` on."""
     pc, _, value = place
@@ -88,22 +100,31 @@ async def _enter_policies(  # noqa: PLR0917
                 record_of(strand.run.log, low).failed(exc.error if isinstance(exc, Fail) else exc)
             raise
         if isinstance(permit, Hit):
+            if permit.refresh is not None:
+                refresh(strand, layer, permit.refresh, behind(ops, pc, stuck, value))
             return permit
         frame = Frame(layer, (pc, stuck, value), low, high, stuck <= shared, strand.rt.now(), deadline)
-        frame.permit = permit
+        frame.permitted(permit)
         frames.append(frame)
         stuck, got = enter_at_once(strand, frames, op, (pc, stuck, value))
     return None
 
 
 async def admitted(  # noqa: PLR0917
-    strand: Strand, op: Op, place: Position, frames: list[Frame], stuck: int, got: Entered | None
+    strand: Strand,
+    op: Op,
+    place: Position,
+    frames: list[Frame],
+    stuck: int,
+    got: Entered | None,
+    behind: MakeBehind,
+    ops: tuple[Op, ...],
 ) -> tuple[int, Any]:
     """Go on at the layer where ``enter_at_once`` stopped. Returns where the walk goes on, and the value.
 
-    If one of the policies has an answer, the part inside it is not called.
+    If one of the policies has an answer, the part inside it is not called. ``behind``: makes the part inside a layer.
     """
-    hit = await _enter_policies(strand, frames, op, place, stuck, got)
+    hit = await _enter_policies(strand, frames, op, place, stuck, got, behind, ops)
     if hit is None:
         return place[0] + 1, place[2]
     _, _, low, high, leave_at, _, _ = entering(op)
@@ -121,12 +142,13 @@ async def _enter_policy(
     strand: Strand, policy: Policy, value: Any, used: Used, index: int | None
 ) -> Permit | Hit | None:
     """Ask one policy, and wait if it says so."""
-    key = (
-        None
-        if policy.key is None
-        else await _key(strand, policy.key, value, used if used and policy.facts().shares else ())
-    )
-    call = Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
+    if policy.cost is not None or policy.members:
+        call = await _call(strand, policy, value, used)
+    else:  # as in ``_call``, but without another coroutine for most policies
+        key = None
+        if policy.key is not None:
+            key = await _key(strand, policy, value, used if used and policy.facts().shares else ())
+        call = Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
     got: Entered
     if policy.users_code:
         got = await ask(strand, policy.builder_call, policy.enter, call)
@@ -137,6 +159,19 @@ async def _enter_policy(
         return None
     let_in = _observed_let_in(strand, policy, got, index) if strand.observed else _let_in(strand, policy, got)
     return _held(strand, policy, await let_in)
+
+
+async def _call(strand: Strand, policy: Policy, value: Any, used: Used) -> Call:
+    """What the policy gets to know of the call."""
+    key: Any = None
+    if policy.key is not None:
+        key = await _key(strand, policy, value, used if used and policy.facts().shares else ())
+    elif policy.members:
+        key = tuple([await _call(strand, member, value, used) for member in policy.members])
+    if policy.cost is None:
+        return Call(key=key, clock=strand.rt.now, priority=strand.run.urgency())
+    cost = await ask(strand, "cost", Spread(policy.cost) if type(value) is Args else policy.cost, value)
+    return Call(key=key, clock=strand.rt.now, priority=strand.run.urgency(), cost=cost)
 
 
 async def _answered(strand: Strand, policy: Policy, got: Entered) -> Permit | Hit | None:
@@ -167,11 +202,12 @@ def _held(strand: Strand, policy: Policy, got: Permit | Hit) -> Permit | Hit:
 # --- waiting -----------------------------------------------------------------------------------------------------
 
 
-async def _key(strand: Strand, key: Callable[..., Any], value: Any, used: Used = ()) -> Any:
+async def _key(strand: Strand, policy: Policy, value: Any, used: Used = ()) -> Any:
     """The key of a value. If the user gave no key function, the values used from outside are part of it."""
+    key = policy.key
     if used and isinstance(key, Key) and key.fn is None:
         value = Args((*value.args, *used), value.kwargs) if type(value) is Args else Args((value, *used), {})
-    return await ask(strand, "key", Spread(key) if type(value) is Args else key, value)
+    return await ask(strand, policy.key_role, Spread(key) if type(value) is Args else key, value)
 
 
 async def _let_in(strand: Strand, policy: Policy, got: Permit | PendingPermit | Answer | Exception) -> Permit | Hit:
@@ -183,7 +219,7 @@ async def _let_in(strand: Strand, policy: Policy, got: Permit | PendingPermit | 
         return got
     if got.failed:
         raise Fail(got.value)
-    return Hit(got.value)
+    return Hit(got.value, got.refresh if isinstance(got, StaleAnswer) else None)
 
 
 async def _observed_let_in(strand: Strand, policy: Policy, got: Any, index: int | None) -> Permit | Hit:

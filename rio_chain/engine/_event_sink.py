@@ -129,6 +129,7 @@ class EventSink:
         beside: str | None = None,
         size: int | None = None,
         runs: tuple[int, ...] = (),
+        delay: float | None = None,
     ) -> None:
         """Report something of one task, or of a branch. From any thread."""
         tell, now, observers = self._tell, self._now, self.observers  # read once: the run may be over at any moment
@@ -157,6 +158,7 @@ class EventSink:
             beside,
             size,
             runs,
+            delay,
         )
         if tell is not None and kind in STREAMED and (self.streams_values or kind != "value"):
             tell(event if self.streams_values or value is None else evolve(event, value=None))

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from returns.result import Success
 
+from rio_chain.engine._ask import ask
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._discarded_results import close_here
-from rio_chain.engine._frames import ask
 from rio_chain.engine._item_runner import DROPPED, MAX_WORKERS, Condition, ItemRunner, PendingItem
 from rio_chain.engine._iterables import TEXT
 from rio_chain.engine._runtime_protocol import kind_of

@@ -9,32 +9,36 @@ from typing import Any
 
 from returns.result import Failure, Success
 
-from rio_chain.engine._current_run import CURRENT, Strand
+from rio_chain.engine._current_run import CURRENT, INF, Strand
 from rio_chain.engine._discarded_results import close_all, close_here
-from rio_chain.engine._frames import Frame, NestedFail, RunPart, budget_of
+from rio_chain.engine._frames import Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine._instructions import Branch, FanOutOp
 from rio_chain.engine._late_answers import LateAnswers
 from rio_chain.engine._race import Race, RaceOver
 from rio_chain.engine._refused_answers import close_refused, refused_by
 from rio_chain.engine._runtime_protocol import STOPPED, no_winner
+from rio_chain.engine._time_limit import is_up, limit_from_now, timed_out
 from rio_chain.policies import Budget
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import close
 
+TIME_IS_UP: Any = object()
+"""The result of a branch that has reached the time limit."""
 RunBranch = Callable[[Branch, LateAnswers | None, Callable[[Any], bool]], Awaitable[Any]]
 """Runs a branch on a strand of its own. Returns its value or ``Failed``; the function says if that ends the race."""
 
 
 async def run_fan_out(strand: Strand, op: FanOutOp, value: Any, frames: list[Frame], part: RunPart) -> Any:
     """Run the branches of a FAN together. The first failure stops the others; ``settle`` waits for all."""
-    _, branches, keys, settle, need, _ = op
+    _, branches, keys, settle, need, time_limit, _ = op
     budget = budget_of(strand, frames) if frames else strand.budget
-    run = partial(_run, strand, Race(strand.contender, len(branches)), budget, part, value)
+    until = INF if time_limit is None else limit_from_now(strand, time_limit)
+    run = partial(_run, strand, Race(strand.contender, len(branches)), budget, part, value, until)
     if need is not None:
         return await first_successes(strand, op, need, run)
     if settle:
         results = await strand.rt.race([partial(run, branch, None, no_winner) for branch in branches], no_winner)
-        return tuple(_settled(strand, branch, got) for branch, got in zip(branches, results, strict=True))
+        return tuple(_settled(strand, op, branch, got) for branch, got in zip(branches, results, strict=True))
     failures: list[Failed] = []  # in the order in which they came; the clean-up of a loser may fail as well
 
     def failed(got: Any) -> bool:
@@ -56,11 +60,12 @@ async def _run(  # noqa: PLR0917 - all but the last three are the same for all b
     budget: Budget | None,
     part: RunPart,
     value: Any,
+    until: float,
     branch: Branch,
     late: LateAnswers | None,
     decides: Callable[[Any], bool],
 ) -> Any:
-    own = strand.fork(race=race)
+    own = strand.fork(race, until)
     own.budget = budget
     if late is not None:
         own.in_race = late
@@ -77,6 +82,12 @@ async def _run(  # noqa: PLR0917 - all but the last three are the same for all b
         if not race.decided:  # a race around this one is over
             raise
         return STOPPED
+    except OuterExpired:
+        if is_up(strand, until):
+            decides(TIME_IS_UP)
+            return TIME_IS_UP
+        race.decided = True
+        raise
     except BaseException:
         race.decided = True
         raise
@@ -93,7 +104,10 @@ async def _lost(strand: Strand, branch: Branch, got: Any, failure: Failed) -> No
         await close_refused(strand, got.error)
 
 
-def _settled(strand: Strand, branch: Branch, got: Any) -> Success[Any] | Failure[Any]:
+def _settled(strand: Strand, op: FanOutOp, branch: Branch, got: Any) -> Success[Any] | Failure[Any]:
+    if got is TIME_IS_UP:
+        got = Failed(timed_out(strand.run, branch.low, branch.high, op.time_limit or 0))
+        strand.run.given_up(branch.low, branch.high)
     if type(got) is not Failed:
         return Success(got)
     close(strand.run.log, branch.low, branch.high, got.error)
@@ -107,7 +121,7 @@ def _failed(got: Any) -> bool:
 async def first_successes(strand: Strand, op: FanOutOp, need: int, run: RunBranch) -> Any:
     """Run the branches of a FAN together until enough have succeeded, or too many have failed: then ``NestedFail``."""
     branches, keys = op.branches, op.keys
-    crossing = _FirstSuccesses(strand, branches, need)
+    crossing = _FirstSuccesses(strand, op, need)
     works = [partial(crossing.branch, number, run) for number in range(len(branches))]
     try:
         try:
@@ -117,11 +131,14 @@ async def first_successes(strand: Strand, op: FanOutOp, need: int, run: RunBranc
             raise
         won = crossing.won()
         values = [value for _, value in won]
-        error = None if won else crossing.failures[0].error
+        error = None if won else crossing.error()
         await close_all(strand, crossing.unwanted(values or refused_by((error,))))
     finally:
         crossing.forget()
-    for branch in branches:
+    for number, branch in enumerate(branches):
+        if number in crossing.up:
+            error_of_branch = timed_out(strand.run, branch.low, branch.high, op.time_limit or 0)
+            close(strand.run.log, branch.low, branch.high, error_of_branch)
         close(strand.run.log, branch.low, branch.high, error, sibling=True)
         strand.run.given_up(branch.low, branch.high)
     if not won:
@@ -130,12 +147,18 @@ async def first_successes(strand: Strand, op: FanOutOp, need: int, run: RunBranc
 
 
 class _FirstSuccesses:
-    """The branches that have succeeded, and those that have failed."""
+    """The branches that have succeeded, and those that have failed.
 
-    def __init__(self, strand: Strand, branches: tuple[Branch, ...], need: int) -> None:
+    With a time limit it waits for all branches until then, as more values than needed are wanted.
+    """
+
+    def __init__(self, strand: Strand, op: FanOutOp, need: int) -> None:
         self.strand = strand
-        self.branches = branches
+        self.op = op
+        self.branches = op.branches
         self.need = need
+        self.most = need if op.time_limit is None else len(op.branches)
+        self.up: list[int] = []  # the branches that have reached the time limit
         self.came: list[tuple[int, Any]] = []  # in the order in which they came; an append is atomic
         self.failures: list[Failed] = []
         self.late: list[Any] = []
@@ -147,7 +170,9 @@ class _FirstSuccesses:
 
     def _ended(self, number: int, got: Any) -> bool:
         """A branch has ended. Returns whether that decides the fan-out."""
-        if type(got) is Failed:
+        if got is TIME_IS_UP:
+            self.up.append(number)
+        elif type(got) is Failed:
             branch = self.branches[number]
             self.failures.append(got)
             if not branch.shared:
@@ -159,11 +184,18 @@ class _FirstSuccesses:
 
     def is_over(self, _: object) -> bool:
         """Whether no further branch has to be waited for."""
-        return len(self.came) >= self.need or len(self.failures) > len(self.branches) - self.need
+        return len(self.came) >= self.most or len(self.failures) > len(self.branches) - self.need
+
+    def error(self) -> Any:
+        """Why there are too few values."""
+        if len(self.failures) > len(self.branches) - self.need:
+            return self.failures[0].error
+        branches = self.branches
+        return timed_out(self.strand.run, branches[0].low, branches[-1].high, self.op.time_limit or 0)
 
     def won(self) -> list[tuple[int, Any]]:
         """The values of the fan-out with the numbers of their branches, in that order; none when it has failed."""
-        return sorted(self.came[: self.need], key=itemgetter(0)) if len(self.came) >= self.need else []
+        return sorted(self.came[: self.most], key=itemgetter(0)) if len(self.came) >= self.need else []
 
     def unwanted(self, kept: list[Any]) -> list[Any]:
         """The answers that may be closed: they are not used, and no cache or other call holds them."""

@@ -10,21 +10,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
+from attrs import evolve
+
 from rio_chain._core.unhandled_errors import report_unhandled
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
-from rio_chain.engine._blocking_call import call_blocking
+from rio_chain.engine._ask import ask, predicate_holds
 from rio_chain.engine._current_run import RETRIES_WAIT, Strand
-from rio_chain.engine._instructions import FULL, TASK, Branch, Fallback, Layer, Op
+from rio_chain.engine._instructions import FULL, TASK, Args, Branch, Fallback, Layer, Op
 from rio_chain.engine._refused_answers import close_refused, give_up_refused
-from rio_chain.engine._remote_ask import ask_there
-from rio_chain.engine._remote_protocol import Remote, holds
-from rio_chain.engine._reports import report_budget_denied, report_retry_gave_up
-from rio_chain.engine._runtime_protocol import Raised
-from rio_chain.errors import CallbackFailed, TaskTimedOut
+from rio_chain.engine._reports import report_budget_denied, report_retry_gave_up, report_retry_waits
+from rio_chain.errors import TaskTimedOut
 from rio_chain.policies import Budget, Retry, Timeout, Wait
+from rio_chain.policies._backoff import NOTHING, FailedAttempt, RetryState
 from rio_chain.policies._match_errors import matches
-from rio_chain.policies._permit import Permit
+from rio_chain.policies._permit import AskingPermit, Permit
+from rio_chain.policies._timeout import TimedPermit
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import GaveUp, close, fell_back, new_round, record_of
 
@@ -165,7 +166,15 @@ class Frame:
 
     def expired(self, plan: Plan) -> Exception:
         """The error when its time has run out. Only a timeout has one."""
-        return TaskTimedOut(self.name(plan), milliseconds(self.layer.seconds if isinstance(self.layer, Timeout) else 0))
+        allowed = self.layer.seconds if isinstance(self.layer, Timeout) else round(self.until - self.entered, 9)
+        return TaskTimedOut(self.name(plan), milliseconds(allowed if allowed < INF else 0))
+
+    def permitted(self, permit: Permit | None) -> None:
+        """Its policy has let the call in."""
+        self.permit = permit
+        if isinstance(permit, TimedPermit):
+            self.until = self.entered + permit.seconds
+            self.deadline = min(self.deadline, self.until)
 
 
 def enter(frames: list[Frame], parent_deadline: float, entered: float, op: Op, place: Position) -> None:
@@ -222,11 +231,31 @@ async def _taken(strand: Strand, frames: list[Frame], problem: Failed) -> Positi
             if frame.alone and not layer.error:
                 await close_refused(strand, error)
             return layer.handler, FULL, layer.given(error, frame.place[2])
-        permit, frame.permit = frame.permit, None
-        if permit is not None:
-            permit.failed(error)  # an error of a user's permit is an error of this frame, so it is not left before
+        if frame.permit is not None:
+            await _permit_failed(strand, frame, error)  # its error is one of this frame, so it is not left before
         frames.pop()
     return None
+
+
+async def _permit_failed(strand: Strand, frame: Frame, error: Any) -> None:
+    """End the permit of a frame with a failure. If it has questions, functions of the user answer them."""
+    permit, frame.permit = frame.permit, None
+    if not isinstance(permit, AskingPermit):
+        if permit is not None:
+            permit.failed(error)
+        return
+    strand.deadline = frame.deadline  # a limit inside of the frame counts no longer
+    strand.slot.arm(frame.deadline)
+    steps = permit.questions(error)
+    try:
+        question = next(steps)
+        while True:
+            role, fn, args, truth = question
+            question = steps.send(await ask(strand, role, fn, *args, truth=truth))
+    except StopIteration:
+        pass
+    finally:
+        steps.close()
 
 
 async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error: Any) -> bool:
@@ -254,10 +283,11 @@ async def _no_new_attempt(strand: Strand, frames: list[Frame], layer: Retry, err
     frame, budget = frames[-1], budget_of(strand, frames)
     if budget is not None:
         first_over(frames, budget)
-    delay = await _delay(strand, layer, frame, error)
-    if strand.rt.now() + delay >= frame.deadline:
-        return "no_time"
+    delay = await _delay_or_end(strand, layer, frame, error)
+    if isinstance(delay, str):
+        return delay
     frame.delays.append(delay)
+    report_retry_waits(strand.run, frame, delay, error)
     alone = record_of(strand.run.log, frame.low) if frame.high - frame.low == 1 else None
     status = None if alone is None else alone.status
     if alone is not None:
@@ -267,7 +297,7 @@ async def _no_new_attempt(strand: Strand, frames: list[Frame], layer: Retry, err
     await _sleep(strand, frame, delay)
     if budget is None:
         return None
-    frame.extra = budget.extra()  # not before the wait: a retry that waits must not use up the budget of others
+    frame.extra = budget.extra(clock=strand.rt.now)  # not before the wait, which must not use up the budget of others
     if frame.extra is not None:
         if frame.alone:  # not before this: if the budget denies the retry, the user gets the refused answer
             await close_refused(strand, error)
@@ -314,17 +344,34 @@ async def _not_wanted(strand: Strand, layer: Retry, frame: Frame, error: Any) ->
     return None if matches else "not_retried"
 
 
-async def _delay(strand: Strand, layer: Retry, frame: Frame, error: Any) -> float:
+async def _delay_or_end(strand: Strand, layer: Retry, frame: Frame, error: Any) -> float | GaveUp:
+    """How long to wait before the next attempt, or why there is none."""
+    state = _state(strand, frame, error)
+    delay = await _delay(strand, layer, frame, state)
+    stop = layer.stop
+    if stop is not None and await predicate_holds(strand, "stop", stop, evolve(state, upcoming_sleep=delay)):
+        return "stopped"
+    return "no_time" if strand.rt.now() + delay >= frame.deadline else delay
+
+
+def _state(strand: Strand, frame: Frame, error: Any) -> RetryState:
+    """What waits and stops of the user may read."""
+    given, elapsed, idle = frame.place[2], strand.rt.now() - frame.entered, sum(frame.delays)
+    args, kwargs = (given.args, given.kwargs) if type(given) is Args else ((given,), NOTHING)
+    return RetryState(frame.retries + 1, FailedAttempt(error), elapsed, idle, args=args, kwargs=kwargs)
+
+
+async def _delay(strand: Strand, layer: Retry, frame: Frame, state: RetryState) -> float:
     """Seconds to wait before the next attempt. Functions of the user are called as such, by ``ask``."""
     if not RETRIES_WAIT.get():
         return 0.0
-    asks = layer.retry_after
-    asked = {} if asks is None else {"retry_after": await ask(strand, "retry_after", asks, error)}
-    delays = frame.delays
-    elapsed, idle, last = strand.rt.now() - frame.entered, sum(delays), delays[-1] if delays else None
-    delay = partial(layer.delay, frame.retries, error, last, draw=strand.rt.draw, elapsed=elapsed, idle=idle, **asked)
+    asks, error = layer.retry_after, state.outcome.error
+    given: dict[str, Any] = {} if asks is None else {"retry_after": await ask(strand, "retry_after", asks, error)}
+    previous = frame.delays[-1] if frame.delays else None
+    delay = partial(layer.delay, frame.retries, error, previous, draw=strand.rt.draw, **given)
     if isinstance(layer.waits(error), Wait):
-        return float(await ask(strand, "backoff", delay))
+        seen = {"elapsed": state.seconds_since_start, "idle": state.idle_for}
+        return float(await ask(strand, "backoff", partial(delay, **seen, args=state.args, kwargs=state.kwargs)))
     return delay()
 
 
@@ -332,52 +379,3 @@ async def _sleep(strand: Strand, frame: Frame, delay: float) -> None:
     strand.deadline = frame.deadline
     strand.slot.arm(frame.deadline)
     await strand.rt.sleep(delay)
-
-
-async def predicate_holds(strand: Strand, role: str, fn: Callable[..., Any], *args: Any) -> bool:
-    """Ask a user's predicate. If its answer raises in ``bool()``, that is an error of the predicate, too."""
-    said: bool = await ask(strand, role, fn, *args, truth=True)
-    return said
-
-
-def _truth(fn: Callable[..., Any], *args: Any) -> bool:
-    return bool(fn(*args))
-
-
-async def ask(strand: Strand, role: str, fn: Callable[..., Any], *args: Any, truth: bool = False) -> Any:
-    """Call a user's predicate or hook. Its error becomes a ``CallbackFailed``, which names it and is never retried."""
-    remote = strand.rt.remote
-    if remote is not None and any(map(holds, args)):
-        return await _answer_from(remote, strand, role, fn, *args, truth=truth)
-    called = partial(_truth, fn) if truth else fn
-    if strand.rt.places:
-        try:
-            return called(*args)
-        except Exception as exc:  # noqa: BLE001 - any error of a callback becomes a `CallbackFailed`
-            error: BaseException = exc
-    else:
-        got = await call_blocking(strand, called, args)
-        if not isinstance(got, Raised):  # `Raised` is also the value of a call that was refused
-            return got
-        error = got.error
-        if not isinstance(error, Exception):
-            try:
-                raise error
-            finally:
-                del got, error  # its traceback keeps this frame
-    raise CallbackFailed(role, getattr(fn, "__name__", type(fn).__name__), error)
-
-
-async def _answer_from(
-    remote: Remote, strand: Strand, role: str, fn: Callable[..., Any], *args: Any, truth: bool
-) -> Any:
-    """As ``ask``, where only a handle for the value is here."""
-    answer = await ask_there(strand, remote, role, fn, *args, truth=truth)
-    try:
-        if answer.ending == "value":
-            return answer.value
-        if isinstance(answer.value, CallbackFailed) or answer.ending == "raised":
-            raise answer.value
-        raise CallbackFailed(role, getattr(fn, "__name__", type(fn).__name__), answer.value)
-    finally:
-        del answer  # the traceback of its error keeps this frame

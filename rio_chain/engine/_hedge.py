@@ -24,7 +24,6 @@ from rio_chain.engine._side_call import SideCall
 from rio_chain.engine._side_strands import SideStrands
 from rio_chain.engine._thread_bound_values import Pinned
 from rio_chain.errors import CallbackFailed, NotAccepted
-from rio_chain.policies import Quantile
 from rio_chain.policies._chooser import Arrival, Decision
 from rio_chain.policies._first import First
 from rio_chain.policies._permit import Permit
@@ -50,6 +49,7 @@ class HedgeRace:
         self.rt = parent.rt
         self.branches = op.branches
         self.replica = op.replica
+        self.delays = frame.plan or op.replica
         self.hedge = op.hedge  # whether its calls are replicas of one, and not chains of their own
         self.judges = op.replica.pick != _FIRST  # whether the chooser has to check the answers
         self.budget = budget_of(parent, frame.frames) if op.hedge else None
@@ -62,6 +62,7 @@ class HedgeRace:
         self.started = self.running = 1
         self.denied = self.ended = 0
         self.cut = False  # a call has failed in a way in which any further call would fail as well
+        self.last: int | None = None  # the call whose error has ended the race, as `on` does not select it
         self.decision = Decision(missing=op.replica.pick.least)
         self._hopeless = False
         self.arrived: list[Arrival] = []
@@ -76,11 +77,10 @@ class HedgeRace:
         least = op.replica.pick.least
         self._allowed = op.replica.starts(started=0, running=0, missing=least) - 1  # calls that need not wait
         self.in_place: Contender | None = Contender(self.race)  # the call that runs in the strand of the frame
-        self.lost = False  # it was interrupted
+        self.lost = self._over = False  # it was interrupted; the strand was notified, or need not be
         self._dropped: Contender | None = None  # the call in the strand, if it was left without an answer
         self._began = frame.entered
         self._extra: Permit | None = None
-        self._over = False  # the strand was notified, or need not be
         self._waiter: Waiter | None = None
         self._timer: Timer | None = None
         self._judges = 0  # minus the number of strands in which the chooser was asked because of the time
@@ -144,7 +144,7 @@ class HedgeRace:
                 return None
             self._allowed = max(0, self._allowed - 1)
             self._next = number + 1
-            delay = self.replica.delay()
+            delay = self.delays.delay(self._next)
             self._at = INF if delay is None else now + delay
             return number
 
@@ -181,9 +181,10 @@ class HedgeRace:
             self.arrived.append(Arrival(number, value, mark, self.rt.now()))
             self._ended()
 
-    def failed(self, number: int, error: Any) -> None:
-        """This call has failed, or its answer was refused."""
+    def failed(self, number: int, error: Any, *, last: bool = False) -> None:
+        """This call has failed, or its answer was refused. ``last``: that ends the race."""
         with self._lock:
+            self.last = number if last and not self.is_over() else self.last
             drop_frames(error)
             self.errors[number] = error
             self.cut = self.cut or (self.hedge and len(self.branches) == 1 and of_another_loop(error))
@@ -201,11 +202,11 @@ class HedgeRace:
         self.answered(number, value, mark, (self._began, ended), log if good else self.log.own[number], good=good)
         contender.ended()
 
-    def failed_in_place(self, error: Any) -> None:
+    def failed_in_place(self, error: Any, *, last: bool = False) -> None:
         """The call in the strand has failed."""
         contender = self._out_of_place()
         self._take_log()
-        self.failed(self.frame.number, error)
+        self.failed(self.frame.number, error, last=last)
         contender.ended()
 
     def lost_in_place(self) -> None:
@@ -239,7 +240,7 @@ class HedgeRace:
         """The number of the call that begins now in the strand. None if the strand waits for the other calls."""
         while (number := self._due(now)) is not None:
             if self.budget is not None:
-                self._extra = self.budget.extra()
+                self._extra = self.budget.extra(clock=self.rt.now)
                 if self._extra is None:
                     self._ended(denied=True)
                     self.log.denied(self, number)
@@ -274,7 +275,7 @@ class HedgeRace:
                 return True
             if self._hopeless and (self.arrived or self.errors):  # else there is no error to fail with
                 return True
-            decided = self.decision.winner is not None or self.broken is not None
+            decided = self.decision.winner is not None or self.broken is not None or self.last is not None
             return decided or self.ended == self.replica.count
 
     def _ended(self, *, failed: bool = False, denied: bool = False) -> None:
@@ -288,7 +289,7 @@ class HedgeRace:
     def _decide(self, now: float, *, failed: bool = False) -> None:
         with self._lock:
             try:
-                left = self.running if self.cut else self.replica.count - self.ended
+                left = self.running if self.cut else self.replica.count - self.ended if self.last is None else 0
                 decision = self.replica.pick.decide(self.arrived, left=left, now=now)
                 hopeless = bool(decision.hopeless)
                 more = self.replica.starts(
@@ -333,8 +334,7 @@ class HedgeRace:
             raise Fail(error)
         for place in self.branch(winner).keeps:  # a branch beside the race may keep other values
             self.parent.kept[place] = self.kept[winner][place]
-        if isinstance(self.replica.after, Quantile):
-            self.replica.after.add(self.took[winner])
+        self.delays.learn(self.took[winner])
         self._forget()
         return won
 

@@ -70,6 +70,8 @@ class HedgeLog:
         """The call whose log says how the tasks ended. None if no log does, because the race was interrupted."""
         if race.decision.winner is not None or not race.is_over():
             return race.decision.winner
+        if race.last is not None:
+            return race.last
         return min(race.errors, default=race.arrived[0].index if race.arrived else None)
 
     def close(self, race: HedgeRace, error: Any) -> None:
@@ -91,6 +93,8 @@ class HedgeLog:
         """The error of a race without a winner: that of the call that began first."""
         if race.broken is not None:
             return race.broken
+        if race.last is not None:
+            return race.errors[race.last]
         if race.errors:
             return race.errors[min(race.errors)]
         return not_accepted(race.parent.run.plan, race.branches[0].low, race.arrived[0].value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rio_chain.engine._hedge_delays import reads_input
 from rio_chain.engine._instructions import (
     ADMIT,
     CHOOSE,
@@ -74,6 +75,7 @@ class _Values:
             takes = True
         elif code in (FAN, RACE):
             takes = self._all_take([branch.start for branch in _branches(op)])
+            takes = takes and not (code == RACE and reads_input(op.replica))
         elif code == CHOOSE:
             takes = self._all_take(op.starts)
         elif code in (ENTER, ADMIT):
@@ -90,7 +92,9 @@ class _Values:
     def _layer_takes(self, layer: object) -> bool:
         if isinstance(layer, Fallback):
             return not layer.both and self.takes[layer.handler]
-        return isinstance(layer, (Timeout, Retry, Accept)) or (isinstance(layer, Limit) and layer.key is None)
+        if isinstance(layer, Retry):
+            return not layer.reads_input
+        return isinstance(layer, (Timeout, Accept)) or (isinstance(layer, Limit) and layer.key is layer.cost is None)
 
 
 def _passes_on(op: Any) -> bool:

@@ -30,7 +30,7 @@ PIN = 5  # as CALL, for a function that is not a task: on the loops, too, a thre
 BRIDGED, ITERATED = 1, 2
 
 LEARNED = object()
-"""The delay of a race whose delay is given by a ``Quantile``."""
+"""The delay of a race whose delays are those of a ``Quantile``, or of a function."""
 
 Op = tuple[Any, ...]
 
@@ -181,6 +181,7 @@ class FanOutOp(NamedTuple):
     keys: tuple[str, ...] | None
     settle: bool
     need: int | None
+    time_limit: float | None
     after: int
     """Where the walk goes on."""
 
@@ -196,7 +197,7 @@ class RaceOp(NamedTuple):
     quick: bool
     """If the first call answers in time, its answer needs no check, and it holds no permit of a limit."""
     delay: Any
-    """Seconds until the second call is due. None if time starts no call. With ``LEARNED``, ask the replica."""
+    """Seconds until the second call is due. None if time starts no call. With ``LEARNED``, ask ``delays_of``."""
     low: int
     high: int
     """The tasks of all branches: the first, and the one after the last."""

@@ -66,6 +66,7 @@ from rio_chain.engine._leave import leave, leave_in_place
 from rio_chain.engine._pieces import run_piece
 from rio_chain.engine._prepare import program_for
 from rio_chain.engine._race_frame import Interpret, enter_race
+from rio_chain.engine._refresh import Behind
 from rio_chain.engine._refused_answers import closed_after
 from rio_chain.engine._runtime_protocol import Raised, Refused, kind_of
 from rio_chain.engine._thread_bound_values import Pinned
@@ -96,7 +97,7 @@ _AWAITED = (DIRECT, ASYNC)  # the routes of async functions, whose answers were 
 # `depth`: the number of layers of the task still to be entered (FULL: all; fewer after a retry). `limit`: when the step
 # must be over. `deadline`: the earliest one around it. `problem`: a failure that the frames handle first.
 async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: every call in it would be paid by every task
-    strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float
+    strand: Strand, ops: tuple[Op, ...], pc: int, stop: int, value: Any, t: float, depth: int = FULL
 ) -> Any:
     """Run the instructions ``pc`` up to ``stop``; return the value, or ``Failed``. ``t``: the clock, just read."""
     # Each local name takes 8 bytes in every run under way, so there are few.
@@ -104,7 +105,6 @@ async def interpret(  # noqa: C901, PLR0912, PLR0915, PLR0917 - the hot path: ev
     now = rt.now
     frames: list[Frame] = NO_FRAMES  # the first frame gets a list of its own
     deadline: float = strand.parent_deadline  # the earliest deadline around the instruction
-    depth: int = FULL
     phase = NOT_BEGUN
     problem: Failed | None = None
     got: Any = None
@@ -290,7 +290,9 @@ def _step(  # noqa: PLR0911 - one for each instruction
             return pc + 1, value
     elif code == ADMIT:
         stuck, got = enter_at_once(strand, frames, op, place)
-        return (pc + 1, value) if stuck < 0 else admitted(strand, op, place, frames, stuck, got)
+        if stuck < 0:
+            return pc + 1, value
+        return admitted(strand, op, place, frames, stuck, got, _behind, ops)
     elif code == JUMP:
         close(strand.run.log, op.low, op.high, None)  # a fallback that was not needed
         return op.to, value
@@ -390,3 +392,4 @@ def _part(ops: tuple[Op, ...], strand: Strand, branch: Branch, value: Any) -> Aw
 
 
 _interpret: Interpret = interpret  # for the calls of a race; inside `interpret` its own type can't be inferred
+_behind = partial(Behind, interpret)

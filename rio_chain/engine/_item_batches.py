@@ -17,8 +17,8 @@ from rio_chain.engine._remote_protocol import PieceAnswer, PieceCall, Remote
 from rio_chain.engine._runtime_protocol import Waiter
 from rio_chain.results._outcome import Failed
 
-BATCH_SECONDS = 0.1
-"""That the items of a batch should take together."""
+LEAST_SECONDS, MOST_SECONDS = 0.02, 0.25
+"""What the items of a batch should take together. A shorter one costs more than it computes."""
 MOST_ITEMS = 1_000
 SHARES = 4
 """Batches for each slot of the cluster, at least, so that no slot waits long for the last one."""
@@ -58,7 +58,7 @@ class _BatchRunner(ItemRunner):
         batch.calls = [
             piece_call(strand, self.piece, one.item, batch.answered) for strand, one in zip(strands, works, strict=True)
         ]
-        self.remote.send(batch.calls, until_failure=self.on_error == "raise")
+        self.remote.send(batch.calls, until_failure=self.ends_at_failure)
         try:
             await waiter.wait()
         except GeneratorExit:
@@ -78,14 +78,16 @@ class _BatchRunner(ItemRunner):
             await self.ended(own, flow, one, run, await self._got(own, run, one, answer))
 
     def _size(self) -> int:
-        """How many items the next batch may have."""
-        if not self.measured:
+        """How many items the next batch may have. With a time limit one: each answer counts from when it has come."""
+        if not self.measured or self.time_limit is not None:
             return 1
-        most = min(MOST_ITEMS, int(BATCH_SECONDS * self.measured / max(self.seconds, 1e-9)))
+        each = max(self.seconds / self.measured, 1e-9)
+        most = int(MOST_SECONDS / each)
         if self.expected is not None:
-            at_once = min(self.remote.slots, self.op.node.limit)
-            most = min(most, (self.expected - self.begun) // (SHARES * at_once))
-        return max(1, most)
+            shares = SHARES * min(self.remote.slots, self.op.node.limit)
+            least = min(int(LEAST_SECONDS / each), self.expected // shares)  # at the end, when not much is left
+            most = min(most, max((self.expected - self.begun) // shares, least))
+        return max(1, min(most, MOST_ITEMS))
 
     def _strand_of(self, own: Strand, work: PendingItem) -> Strand:
         """In the place of the one that would run it here, with a run of its own."""

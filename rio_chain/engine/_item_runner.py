@@ -15,15 +15,19 @@ from typing import Any, Protocol
 from returns.result import Failure, Success
 
 from rio_chain._core.tracebacks import drop_frames
-from rio_chain.engine._current_run import CURRENT, Run, Strand
+from rio_chain.chain._nodes import Each
+from rio_chain.engine._ask import predicate_holds
+from rio_chain.engine._current_run import CURRENT, INF, Run, Strand
 from rio_chain.engine._frames import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine._instructions import ItemsOp
 from rio_chain.engine._race import Race, RaceOver
 from rio_chain.engine._refused_answers import close_refused
 from rio_chain.engine._runtime_protocol import Waiter
+from rio_chain.engine._time_limit import TimeIsUp, is_up, limit_from_now, timed_out
 from rio_chain.engine._yield_to_loop import yield_to_loop
-from rio_chain.errors import NotEnoughSuccesses
+from rio_chain.errors import NotEnoughSuccesses, TaskTimedOut
 from rio_chain.policies import AtLeast, Retry
+from rio_chain.policies._match_errors import Match, matches
 from rio_chain.results._error_summary import add_error
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import ItemTotals, Log, close, item_totals_of
@@ -37,12 +41,13 @@ MAX_WORKERS = 1_000
 class PendingItem:
     """One piece of work."""
 
-    __slots__ = ("item", "number", "value")
+    __slots__ = ("item", "last", "number", "value")
 
     def __init__(self, number: int, item: Any) -> None:
         self.number = number
         self.item = item
         self.value: Any = DROPPED  # its value in the result
+        self.last = False  # whether the result ends before it
 
     def __str__(self) -> str:
         """The name of the runner in an idempotency key (``way_to``). When the ``each`` runs again, it is the same."""
@@ -87,6 +92,7 @@ class ItemRunner:
         self.branch, self.part = branch, part
         self.frames = frames
         self.on_error = op.node.on_error
+        self.drop = op.node.drop
         self.budget = budget_of(strand, frames)
         self.rounds = strand.rounds + sum(frame.retries for frame in frames if type(frame.layer) is Retry)
         self.lock = threading.RLock()  # on threads the workers run side by side
@@ -96,9 +102,22 @@ class ItemRunner:
         self.errors: list[Any] = []
         self.failure: Failed | None = None
         self.failed_log: Log | None = None  # of the item whose failure ended the whole
+        self.matters: Callable[[int], bool] = _always  # whether the item of this number is a part of the result
+        self.enough = False  # the result is complete, though items may still run
         self.expected: int | None = None  # how many items there are, if that is known
         self.rests = False  # whether a worker yields to the event loop
         self.resting = Condition()
+        self.time_limit: float | None = None  # in seconds
+        self.keeps = False  # whether the values that have come by then are enough
+        if isinstance(op.node, Each):
+            self.time_limit, self.keeps = op.node.time_limit, op.node.keeps
+        self.until = INF
+        self.up = False  # the time limit is reached
+
+    @property
+    def ends_at_failure(self) -> bool:
+        """Whether the failure of any item is the failure of the whole."""
+        return self.on_error == "raise" and self.drop is None and self.matters is _always
 
     def again(self, value: Any) -> bool:
         """Whether a retry runs this ``each`` or ``expand`` again with the same input."""
@@ -117,11 +136,13 @@ class ItemRunner:
 
         Raises:
             NestedFail: the item runner has failed.
+            TimeIsUp: the time limit is reached, and the values that have come are enough.
         """
+        self.until = limit_from_now(self.parent, self.time_limit)
         self.totals = [item_totals_of(self.parent.run.log, index) for index in range(self.low, self.high)]
         for totals_of_task in self.totals:
             totals_of_task.restart()
-            totals_of_task.drops = self.on_error not in ("raise", "keep")
+            totals_of_task.drops = self.drop is not None or self.on_error not in ("raise", "keep", "stop")
 
         self.race.expect(workers)
 
@@ -133,10 +154,22 @@ class ItemRunner:
         least = self.on_error.least if isinstance(self.on_error, AtLeast) else 0
         if self.failure is None and self.succeeded < least:
             self.failure = Failed(NotEnoughSuccesses(least, self.succeeded, tuple(self.errors)))
-        self._close(None if self.failure is None else self.failure.error)
+        error = None if self.failure is None else self.failure.error
+        self._close(self.timed_out() if self.up and error is None else error)
         self.parent.run.merged(self.low, self.high, won=self.failure is None)
         if self.failure is not None:
             raise NestedFail(self.failure.error)
+        if self.up:
+            raise TimeIsUp
+
+    def left_out(self, count: int) -> None:
+        """So many items have not begun, as the time limit was reached."""
+        for totals_of_task in self.totals:
+            totals_of_task.counts["skipped"] += count
+
+    def timed_out(self) -> TaskTimedOut:
+        """The error of what has not ended when the time limit is reached."""
+        return timed_out(self.parent.run, self.low, self.high, self.time_limit or 0)
 
     def fail(self, error: Any, log: Log | None = None) -> None:
         """The whole ``each`` or ``expand`` has failed. The first failure is kept."""
@@ -148,18 +181,21 @@ class ItemRunner:
 
     def _close(self, error: Any) -> None:
         for index, totals_of_task in enumerate(self.totals, start=self.low):
-            totals_of_task.close_open(error, sibling=True)
+            if self.up and self.failure is not None and self.failed_log is None:
+                totals_of_task.end(error, sibling=False)
+                continue
+            totals_of_task.close_open(error, sibling=not self.up)
             totals_of_task.done(None if self.failed_log is None else self.failed_log[index], error)
 
     # --- the workers ---------------------------------------------------------------------------------------------
 
     async def _worker(self, flow: ItemFlow) -> Failed | None:
-        own = self.parent.fork(race=self.race)
+        own = self.parent.fork(self.race, self.until)
         own.budget, own.rounds = self.budget, self.rounds
         CURRENT.set(own)
         rt = own.rt
         try:
-            while self.failure is None:
+            while self.failure is None and not self.enough:
                 own.slot.arm(own.deadline)
                 t = rt.now()
                 if t >= rt.look_at:  # before an item is taken, so that no item begins and is interrupted
@@ -176,14 +212,24 @@ class ItemRunner:
         except BaseException as exc:
             self.race.decided = True
             flow.stop()  # a worker whose body swallowed the same interruption would wait for this unfinished work
-            if own.slot.settle(exc):  # a timeout around the whole has expired, and its strand may not know that yet
-                raise OuterExpired from None
-            raise
+            if not self._reached_limit(own, exc):
+                raise
         finally:
             own.end()
         if self.failure is not None:
             flow.stop()
-        return self.failure
+        return self.failure or (ENOUGH if self.enough else None)
+
+    def _reached_limit(self, own: Strand, exc: BaseException) -> bool:
+        """Whether a worker was interrupted because the time limit is reached."""
+        if not own.slot.settle(exc) and type(exc) is not OuterExpired:
+            return False
+        if not is_up(self.parent, self.until):  # a timeout around the whole has expired, and its strand may not know
+            raise OuterExpired from None
+        self.up = True
+        if not self.keeps:
+            self.fail(self.timed_out())
+        return True
 
     async def _give_way(self, own: Strand, t: float) -> None:
         """Yield to the event loop if it is time. One worker yields, and the others wait for it.
@@ -230,15 +276,23 @@ class ItemRunner:
             run.branch_gave(self.branch.name, got)
         self.note(work, run.log)
         own.slot.arm(own.deadline)
-        if failed and self.on_error == "raise":
+        drops = failed and self.drop is not None and await self._drops(own, self.drop, got.error)
+        drops = drops or (failed and not self.matters(work.number))
+        if failed and self.on_error == "raise" and not drops:
             self.fail(got.error, run.log)
             if not self.branch.shared and self.failure is not None and self.failure.error is not got.error:
                 await close_refused(own, got.error)
             return
-        work.value = self._handed_on(got)
+        work.value = DROPPED if drops else self._handed_on(got)
+        work.last = failed and self.on_error == "stop" and not drops
         if failed and work.value is DROPPED and not self.branch.shared:
             await close_refused(own, got.error)
         await flow.done(own, work, got)
+
+    async def _drops(self, own: Strand, drop: Match, error: Any) -> bool:
+        """Whether an item with this error is only left out."""
+        found = matches(drop, error)
+        return await predicate_holds(own, "drop", drop, error) if found is None else found  # type: ignore[arg-type]
 
     def note(self, work: PendingItem, log: Log) -> None:
         """The totals take up what it left."""
@@ -255,6 +309,14 @@ class ItemRunner:
             if len(self.errors) < KEPT_ERRORS:
                 add_error(self.errors, got.error)
         return Failure(got.error) if self.on_error == "keep" else DROPPED
+
+
+def _always(_: int) -> bool:
+    return True
+
+
+ENOUGH = Failed(None)
+"""Returned by a worker when the result is complete, so that the other workers are stopped."""
 
 
 def _is_failure(got: Failed | None) -> bool:

@@ -1,10 +1,12 @@
-"""Applies the chooser of a hedge or race to an answer."""
+"""Applies the chooser of a hedge or race to an answer, and its ``on`` to an error."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rio_chain.engine._frames import ask
+from rio_chain.engine._ask import ask, predicate_holds
+from rio_chain.errors import CallbackFailed
+from rio_chain.policies._match_errors import matches
 
 if TYPE_CHECKING:
     from rio_chain.engine._current_run import Strand
@@ -20,3 +22,15 @@ async def judged(race: HedgeRace, strand: Strand, number: int, value: Any) -> tu
     except BaseException:
         race.unneeded(number, value)
         raise
+
+
+async def ends_race(race: HedgeRace, strand: Strand, error: Any) -> tuple[Any, bool]:
+    """The error of a call, and whether it ends the race because ``on`` does not select it."""
+    on = race.replica.on
+    found = matches(on, error)
+    if found is not None:
+        return error, not found
+    try:
+        return error, not await predicate_holds(strand, "on", on, error)  # type: ignore[arg-type]  # a predicate
+    except CallbackFailed as exc:
+        return exc, True

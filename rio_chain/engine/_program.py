@@ -32,6 +32,7 @@ from rio_chain.chain._plan import (
     TaskNode,
 )
 from rio_chain.engine._feeds import feeds_each, giver_of
+from rio_chain.engine._hedge_delays import first_delay
 from rio_chain.engine._held_values import mark_held
 from rio_chain.engine._instructions import (
     ADMIT,
@@ -52,7 +53,6 @@ from rio_chain.engine._instructions import (
     JUMP,
     KEEP,
     LANE,
-    LEARNED,
     LEAVE,
     PIECE,
     PIN,
@@ -89,7 +89,7 @@ from rio_chain.engine._instructions import (
 from rio_chain.engine._iterables import gives_plain, runs_code
 from rio_chain.engine._layers import Item, outside_uses, peeled
 from rio_chain.engine._thread_bound_values import Pinning
-from rio_chain.policies import Policy, Quantile, Replica
+from rio_chain.policies import Policy, Replica
 from rio_chain.policies._first import First
 
 
@@ -384,14 +384,14 @@ class Compiler:
         self._branches((node.inner,), head=False, done=done)
 
     def _fan_out(self, node: FanOutNode, at: int, branches: tuple[Branch, ...]) -> None:
-        self.ops[at] = FanOutOp(FAN, branches, node.keys, node.settle, node.need, len(self.ops))
+        self.ops[at] = FanOutOp(FAN, branches, node.keys, node.settle, node.need, node.time_limit, len(self.ops))
 
     def _race(self, node: RaceNode, raced: list[int], at: int, branches: tuple[Branch, ...]) -> None:
-        replica = Replica(node.count, None if node.after == INF else node.after, node.pick)
+        replica = Replica(node.count, None if node.after == INF else node.after, node.pick, node.on)
         waits = any(op[0] == ADMIT for op in self.ops[at + 1 : raced[0]])
-        only_first = replica.after != 0 and node.pick.least == 1 and node.pick == First()
+        only_first = first_delay(replica) != 0 and node.pick.least == 1 and node.pick == First()
         quick = node.hedge and len(branches) == 1 and only_first and not waits
-        delay = LEARNED if isinstance(replica.after, Quantile) else replica.after
+        delay = first_delay(replica)
         self.ops[at] = RaceOp(RACE, branches, replica, node.hedge, quick, delay, branches[0].low, branches[-1].high)
         for place in raced:
             self.ops[place] = RacedOp(RACED, len(self.ops))

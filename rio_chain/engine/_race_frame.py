@@ -15,13 +15,15 @@ from rio_chain.engine._current_run import Run, Strand
 from rio_chain.engine._discarded_results import close_here
 from rio_chain.engine._frames import INF, RACE_LOST, Fail, Frame, Position
 from rio_chain.engine._hedge import HedgeRace
+from rio_chain.engine._hedge_delays import delays_of
 from rio_chain.engine._instructions import FULL, LEARNED, Op, RaceOp
-from rio_chain.engine._judge_answer import judged
+from rio_chain.engine._judge_answer import ends_race, judged
 from rio_chain.engine._late_answers import LateAnswers, beside_first
 from rio_chain.engine._race import Contender
 from rio_chain.engine._retries_in import retries_in
 from rio_chain.engine._runtime_protocol import Timer
 from rio_chain.errors import CallbackFailed
+from rio_chain.policies._delays import HedgeDelays
 from rio_chain.results._task_record import TaskRecord
 
 MOST_SPARE = 1_000
@@ -35,12 +37,13 @@ Interpret = Callable[[Strand, tuple[Op, ...], int, int, Any, float], Awaitable[A
 Part = tuple[Interpret, tuple[Op, ...]]
 
 
-def enter_race(strand: Strand, frames: list[Frame], op: Op, value: Any, now: float, part: Part) -> list[Frame]:  # noqa: C901, PLR0917 - on the hot path
+def enter_race(strand: Strand, frames: list[Frame], op: Op, value: Any, now: float, part: Part) -> list[Frame]:  # noqa: C901, PLR0915, PLR0917 - on the hot path
     """Enter a RACE. The instructions after it are its first call. Returns the frames, with the frame of the race."""
     if not frames:
         frames = []
     rt = strand.rt
     _, _, replica, _, quick, delay, low, high = op
+    plan = delays_of(replica, value, rt.now) if delay is LEARNED else None
     try:
         frame: RaceFrame = rt.spare.pop()
     except IndexError:
@@ -48,7 +51,7 @@ def enter_race(strand: Strand, frames: list[Frame], op: Op, value: Any, now: flo
     if frame.op is not op:
         frame.op, frame.part = cast("RaceOp", op), part
         frame.layer = replica
-        frame.low, frame.high, frame.learned = low, high, delay is LEARNED
+        frame.low, frame.high = low, high
     frame.place = -1, FULL, value  # -1 is no instruction: the first instruction of the call may have frames of its own
     frame.entered = now
     frame.strand = strand
@@ -69,8 +72,9 @@ def enter_race(strand: Strand, frames: list[Frame], op: Op, value: Any, now: flo
     frames.append(frame)
     log = strand.run.log
     new = log[low] is None if high - low == 1 else not any(log[low:high])
-    if delay is LEARNED:
-        delay = replica.delay()
+    if plan is not None:
+        frame.plan = plan
+        delay = plan.delay()
     at = INF
     if delay is not None:
         frame.at = at = now + delay
@@ -113,7 +117,7 @@ class RaceFrame(Frame, LateAnswers):
             it there, and the first of them decides.
         given: the id of the answer that was passed on.
         later: answers of abandoned calls that came before there was a race.
-        learned: whether the delay of the replica is a ``Quantile``.
+        plan: the delays, if they are those of a ``Quantile`` or of a function.
         number: the number of the call that runs in the strand.
         part: the interpreter, and the program.
         outer: the race around it whose call runs in this strand as well.
@@ -124,8 +128,8 @@ class RaceFrame(Frame, LateAnswers):
     """
 
     __slots__ = (
-        "around", "at", "claim", "contender", "context", "given", "later", "learned", "level", "number", "op", "outer",
-        "part", "quick", "replica", "rounds", "saved", "strand", "timer", "won",
+        "around", "at", "claim", "contender", "context", "given", "later", "level", "number", "op", "outer",
+        "part", "plan", "quick", "replica", "rounds", "saved", "strand", "timer", "won",
     )  # fmt: skip
 
     races = True
@@ -142,7 +146,7 @@ class RaceFrame(Frame, LateAnswers):
     def __init__(self) -> None:
         # the values that a first call in time leaves unchanged: a frame with them is used again
         self.op: RaceOp = _NO_RACE
-        self.alone = self.won = self.learned = False
+        self.alone = self.won = False
         self.until = self.at = INF
         self.retries = self.given = self.number = 0
         self.permit = self.extra = None
@@ -150,6 +154,7 @@ class RaceFrame(Frame, LateAnswers):
         self.claim: dict[int, Any] = {}
         self.context: Any = None
         self.timer: Timer | None = None
+        self.plan: HedgeDelays | None = None
         self.saved: list[Any] | None = None
         self.later: list[Any] | None = None
 
@@ -203,7 +208,7 @@ class RaceFrame(Frame, LateAnswers):
         self.claim[0] = _OVER
         self.place = _NOWHERE
         self.around, self.level = _NO_FRAMES, 0
-        self.context = self.saved = None
+        self.context = self.saved = self.plan = None
 
     # --- the end of a call in the strand -------------------------------------------------------------------------
 
@@ -211,8 +216,9 @@ class RaceFrame(Frame, LateAnswers):
         """Whether the frame is left now that its call has answered. If not, ``answered`` returns where to go on."""
         strand = self.strand
         if self.quick and self.later is None and self.claim.setdefault(0, None) is None:
-            if self.learned:
-                self.op.replica.after.add(now - self.entered)  # type: ignore[union-attr]  # it is a Quantile
+            if self.plan is not None:
+                self.plan.learn(now - self.entered)
+                self.plan = None  # it may hold a key
             strand.in_race = self.outer
             strand.replica = self.replica
             strand.rounds = self.rounds
@@ -270,7 +276,11 @@ class RaceFrame(Frame, LateAnswers):
         if error is RACE_LOST:
             race.lost_in_place()
         else:
-            race.failed_in_place(error)
+            strand = self.strand
+            strand.deadline = self.deadline
+            strand.slot.arm(self.deadline)
+            error, last = await ends_race(race, strand, error)
+            race.failed_in_place(error, last=last)
         try:
             return await self._next(race), None
         except Fail as exc:

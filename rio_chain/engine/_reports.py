@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rio_chain._core.units import milliseconds
-from rio_chain.policies._permit import Answer, PendingPermit
+from rio_chain.policies._permit import Answer, PendingPermit, StaleAnswer
 
 if TYPE_CHECKING:
     from rio_chain.engine._current_run import Run
     from rio_chain.engine._frames import Frame
     from rio_chain.engine._instructions import Branch
     from rio_chain.policies import Policy
+    from rio_chain.results._events import Kind
     from rio_chain.results._task_record import GaveUp
 
 
@@ -26,6 +27,13 @@ def report_retry_gave_up(run: Run, frame: Frame, reason: GaveUp) -> None:
     """A retry makes no further attempt."""
     attempt = frame.retries + 1
     run.report("retry_gave_up", _alone(frame), attempt=attempt, reason=reason, policy="retry")
+
+
+def report_retry_waits(run: Run, frame: Frame, seconds: float, error: object) -> None:
+    """An attempt has failed, and the retry waits for so long before the next one."""
+    attempt, delay = frame.retries + 1, milliseconds(seconds)
+    if seconds:
+        run.report("retry_waits", _alone(frame), attempt=attempt, error=error, policy="retry", delay=delay)
 
 
 def report_budget_denied(run: Run, frame: Frame, budget: Policy) -> None:
@@ -52,7 +60,8 @@ def report_asked(run: Run, policy: Policy, got: object, index: int | None) -> No
     """A policy with a state of its own was asked, and said this."""
     call, name = policy.builder_call, policy_name(policy)
     if call == "cache":
-        run.report("cache_hit" if isinstance(got, Answer) else "cache_miss", index, policy=name)
+        answered: Kind = "cache_stale" if isinstance(got, StaleAnswer) else "cache_hit"
+        run.report(answered if isinstance(got, Answer) else "cache_miss", index, policy=name)
     elif call == "single_flight" and isinstance(got, PendingPermit):
         run.report("flight_joined", index, policy=name)
     elif call == "limit" and isinstance(got, Exception):

@@ -7,9 +7,10 @@ from typing import Any
 
 from rio_chain._core.lane_wrapper import enter_context_of
 from rio_chain.chain._plan import Plan
+from rio_chain.engine._ask import ask
 from rio_chain.engine._current_run import CURRENT, INF, Run
 from rio_chain.engine._event_sink import EventSink
-from rio_chain.engine._frames import OuterExpired, ask
+from rio_chain.engine._frames import OuterExpired
 from rio_chain.engine._interpreter import interpret
 from rio_chain.engine._piece_program import program_of_pieces
 from rio_chain.engine._remote_protocol import ASKED, Ending, PieceAnswer, PieceInput

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rio_chain.engine._classify_error import EXITS
 from rio_chain.engine._current_run import CURRENT, Strand
 from rio_chain.engine._frames import Fail, OuterExpired
-from rio_chain.engine._judge_answer import judged
+from rio_chain.engine._judge_answer import ends_race, judged
 from rio_chain.engine._late_answers import LateAnswers, beside_first
 from rio_chain.engine._race import Contender, RaceOver
 from rio_chain.errors import CallbackFailed
@@ -37,7 +37,7 @@ class SideCall(LateAnswers):
             branch, strand = race.branch(number), self._strand()
             run = strand.run
             if race.budget is not None:
-                extra = race.budget.extra()
+                extra = race.budget.extra(clock=rt.now)
             if race.begins(number, run.log, strand.kept, denied=race.budget is not None and extra is None):
                 if race.hedge:
                     run.hedge_started(branch.low, race.rounds + 1, number)
@@ -45,7 +45,7 @@ class SideCall(LateAnswers):
                 interpret, ops = race.frame.part
                 value = await interpret(strand, ops, branch.start, branch.stop, race.frame.place[2], began)
                 if type(value) is Failed:
-                    race.failed(number, value.error)
+                    await self._failed(strand, value.error)
                 else:
                     await self._answered(strand, value, began)
             else:
@@ -76,6 +76,12 @@ class SideCall(LateAnswers):
             strand.kept = parent.kept.copy()
         CURRENT.set(strand)
         return strand
+
+    async def _failed(self, strand: Strand, error: Any) -> None:
+        strand.deadline = strand.parent_deadline
+        strand.slot.arm(strand.deadline)
+        error, last = await ends_race(self.race, strand, error)
+        self.race.failed(self.number, error, last=last)
 
     async def _answered(self, strand: Strand, value: Any, began: float) -> None:
         race, number = self.race, self.number

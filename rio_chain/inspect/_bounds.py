@@ -19,6 +19,7 @@ from attrs import field, frozen
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._nodes import Choose, Each, Expand, FanOutNode, Node, RaceNode, Scope, TaskNode, call_of, parts
 from rio_chain.chain._plan import Plan
+from rio_chain.policies._delays import DelayList
 from rio_chain.policies._policy import repeated
 
 INF = math.inf
@@ -188,9 +189,9 @@ def measured(node: Node, low: int = 0) -> Part:
 
 def _time(node: Node, inner: list[float], *, hedges: bool) -> float:
     if isinstance(node, (TaskNode, Each)):
-        return 0.0 if isinstance(node, TaskNode) and node.inline else INF  # an inline task calls no backend
+        return 0.0 if isinstance(node, TaskNode) and node.inline else limit_of(node)  # inline calls no backend
     if isinstance(node, (FanOutNode, Choose)):
-        return max(inner)
+        return min(max(inner), limit_of(node))
     if isinstance(node, Expand):
         return repeated(inner[0], node.total)  # each item may be found only in the result of the one before
     if isinstance(node, RaceNode):
@@ -211,6 +212,7 @@ def starts(race: RaceNode, inner: list[float]) -> Callable[[int], float]:
     of an older call also starts the next one. Finding it exactly would take a search through all possible runs.
     """
     after = race.after if isinstance(race.after, float) else INF  # a quantile without data starts no call
+    after = max(race.after.given) if isinstance(race.after, DelayList) else after
     first, width = race.pick.least - 1, len(inner)
     waited = [0.0, *accumulate(min(after, inner[(first + k) % width]) for k in range(width))]
 
@@ -258,7 +260,15 @@ def _product(a: float, b: float) -> float:
 
 
 def _within(node: Node, limit: float) -> float:
-    return min(limit, node.policy.facts().limit) if isinstance(node, Scope) else limit
+    return min(limit, limit_of(node))
+
+
+def limit_of(node: Node) -> float:
+    """The most seconds that a node allows for its parts."""
+    if isinstance(node, Scope):
+        return node.policy.facts().limit
+    given = node.time_limit if isinstance(node, (Each, FanOutNode)) else None
+    return INF if given is None else given
 
 
 def cut(part: Part, limit: float, names: tuple[str, ...] = ()) -> Cut | None:

@@ -36,6 +36,7 @@ from rio_chain.inspect._words import (
     fails,
     kept_names,
     race_words,
+    time_limit_words,
     using,
     words,
 )
@@ -102,9 +103,11 @@ def _joined(node: Node) -> str:
     if isinstance(node, Choose):
         return "by the value, the first of these that fits"
     assert isinstance(node, FanOutNode)  # noqa: S101 - a Plan has no Then
-    enough = "" if node.need is None else f", until {node.need} of {len(node.branches)} have succeeded"
+    least = "until" if node.time_limit is None else "at least"
+    enough = "" if node.need is None else f", {least} {node.need} of {len(node.branches)} have succeeded"
     gives = "a dict" if node.keys is not None else "a tuple of Results" if node.settle else "a tuple"
-    return f"together, on the same input{enough}, giving {gives}"
+    limit = time_limit_words(node.time_limit, keeps=True)
+    return f"together, on the same input{enough}{limit}, giving {gives}"
 
 
 def _how(node: TaskNode | Bridge) -> str:

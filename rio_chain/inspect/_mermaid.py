@@ -27,7 +27,7 @@ from rio_chain.chain._nodes import (
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._source import tests_words
 from rio_chain.inspect._text import Text
-from rio_chain.inspect._words import each_words, expand_words, fails, race_words, words
+from rio_chain.inspect._words import each_words, expand_words, fails, race_words, time_limit_words, words
 
 
 class Mermaid(Text):
@@ -179,4 +179,6 @@ def _gives(node: FanOutNode | RaceNode) -> str:
     if isinstance(node, RaceNode):
         return race_words(node)
     what = "dict" if node.keys is not None else "Results" if node.settle else "tuple"
-    return what if node.need is None else f"{node.need} of {len(node.branches)}: {what}"
+    limit = time_limit_words(node.time_limit, keeps=True)
+    least = "" if node.time_limit is None else "at least "
+    return what + limit if node.need is None else f"{least}{node.need} of {len(node.branches)}: {what}{limit}"

@@ -9,7 +9,8 @@ from rio_chain._core.units import escape_nonprintable, format_duration
 from rio_chain.chain._nodes import Each, Expand, Kept, OnError, OrElse, RaceNode, TaskNode, unwrapped, walk
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._title import title
-from rio_chain.policies import AtLeast, Policy, Quantile
+from rio_chain.policies import AtLeast, Policy
+from rio_chain.policies._match_errors import Match
 
 # --- policies ---------------------------------------------------------------------------------------------------
 
@@ -24,13 +25,14 @@ def race_words(node: RaceNode) -> str:
     pick = escape_nonprintable(str(node.pick))
     if not node.hedge:
         return f"together, on the same input: {pick}"
-    if isinstance(node.after, Quantile):
+    if not isinstance(node.after, float):
         when = f"the next after {node.after}"
     elif node.after == math.inf:
         when = "the next when one has failed"
     else:
         when = f"the next after {format_duration(node.after)}" if node.after else "all at once"
-    return f"up to {node.count} calls, {when}: {pick}"
+    on = "" if node.on is Exception else f", on {on_source(node.on)}"
+    return f"up to {node.count} calls, {when}{on}: {pick}"
 
 
 def fails(node: OrElse) -> str:
@@ -44,7 +46,10 @@ def fails(node: OrElse) -> str:
 def each_words(node: Each) -> str:
     """An ``each`` in words."""
     order = "in order" if node.ordered else "as they come"
-    return f"each item, at most {node.limit} at once, {order}{_failures(node.on_error)}"
+    words = f"each item, at most {node.limit} at once, {order}{_failures(node.on_error)}{_dropped(node.drop)}"
+    if node.take is not None:
+        words += f", the first {node.take}" if isinstance(node.take, int) else f", while {fn_source(node.take)} is true"
+    return words + time_limit_words(node.time_limit, keeps=node.keeps)
 
 
 def expand_words(node: Expand) -> str:
@@ -54,13 +59,30 @@ def expand_words(node: Expand) -> str:
     words += f", {node.total} in all"
     words += "" if node.more is None else f", more by {fn_source(node.more)}"
     words += "" if node.key.fn is None else f", identified by {fn_source(node.key.fn)}"
-    return words + _failures(node.on_error) + (", the rest left out" if node.on_limit == "stop" else "")
+    return (
+        words
+        + _failures(node.on_error)
+        + _dropped(node.drop)
+        + (", the rest left out" if node.on_limit == "stop" else "")
+    )
+
+
+def time_limit_words(seconds: float | None, *, keeps: bool) -> str:
+    """What a ``time_limit=`` does, in words."""
+    if seconds is None:
+        return ""
+    return f", within {format_duration(seconds)}" + (" or as many as have come by then" if keeps else "")
 
 
 def _failures(which: OnError) -> str:
     if isinstance(which, AtLeast):
         return f", failures dropped, at least {which.least} must succeed"
-    return {"raise": "", "keep": ", failures kept", "drop": ", failures dropped"}[which]
+    words = {"raise": "", "keep": "failures kept", "drop": "failures dropped", "stop": "up to the first failure"}[which]
+    return words and f", {words}"
+
+
+def _dropped(which: Match | None) -> str:
+    return "" if which is None else f", without those that fail with {on_source(which)}"
 
 
 # --- what is used -----------------------------------------------------------------------------------------------

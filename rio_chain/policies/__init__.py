@@ -16,16 +16,17 @@ from rio_chain.policies._budget import Budget
 from rio_chain.policies._cache import Cache
 from rio_chain.policies._chaos import Chaos
 from rio_chain.policies._chooser import Chooser
+from rio_chain.policies._circuit import BreakerStats
 from rio_chain.policies._first import first
 from rio_chain.policies._gate import Gate
 from rio_chain.policies._limit import Limit
 from rio_chain.policies._permit import Call, PendingPermit, Permit
 from rio_chain.policies._policy import Policy
-from rio_chain.policies._quantile import Quantile
+from rio_chain.policies._quantile import Quantile, QuantileState
 from rio_chain.policies._replica import Replica
 from rio_chain.policies._retry import ByClass, Retry
 from rio_chain.policies._single_flight import SingleFlight
-from rio_chain.policies._timeout import Timeout
+from rio_chain.policies._timeout import Timeout, TimeoutByInput
 
 __all__ = [
     "DEFAULT_BACKOFF",
@@ -34,6 +35,7 @@ __all__ = [
     "Backoff",
     "Batch",
     "Breaker",
+    "BreakerStats",
     "Budget",
     "ByClass",
     "Cache",
@@ -46,10 +48,12 @@ __all__ = [
     "Permit",
     "Policy",
     "Quantile",
+    "QuantileState",
     "Replica",
     "Retry",
     "SingleFlight",
     "Timeout",
+    "TimeoutByInput",
     "Wait",
     "at_least",
     "first",

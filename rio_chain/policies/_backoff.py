@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from numbers import Real
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from attrs import field, frozen
@@ -19,8 +20,9 @@ from rio_chain.policies._number_format import exact_ms, exact_number
 from rio_chain.policies._plain_data import Data, function, ms
 from rio_chain.policies._plain_data import number as plain_number
 
-Jitter = Literal["full", "none", "decorrelated"]
+Jitter = Literal["full", "equal", "none", "decorrelated"]
 
+_FACTOR = 2
 _SPREAD = 3  # decorrelated: a delay is at most this many times the previous delay (Brooker's figure)
 
 
@@ -36,6 +38,10 @@ def _factor(value: float) -> float:
     return number(value, "factor", least=1)
 
 
+def _step(value: Duration | None) -> float | None:
+    return None if value is None else seconds(value, "step", zero=True)
+
+
 def _max_retry_after(value: Duration | None) -> float | None:
     return None if value is None else seconds(value, "max_retry_after", zero=True)
 
@@ -44,9 +50,12 @@ def _max_retry_after(value: Duration | None) -> float | None:
 class Backoff:
     """The wait before retry ``i`` (counted from 0): ``min(cap, base * factor ** i)``, with jitter.
 
-    ``factor=1`` is a constant wait. Full jitter is uniform between 0 and that bound, so callers that failed together
-    retry at different times. Decorrelated jitter is uniform between ``base`` and three times the previous delay, at
-    most ``cap``; it does not use ``factor`` (Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
+    ``factor=1`` is a constant wait. With ``step``, the bound grows by that time instead: ``min(cap, base + step * i)``.
+
+    Full jitter is uniform between 0 and that bound, so callers that failed together retry at different times. Equal
+    jitter is uniform between half of the bound and the bound. Decorrelated jitter is uniform between ``base`` and three
+    times the previous delay, at most ``cap``; it does not use ``factor`` (Brooker, "Exponential Backoff and Jitter",
+    AWS Architecture Blog, 2015).
 
     A server may ask for a wait (``error.retry_after``, or ``retry_after=`` of the retry). The longer of the two waits
     is used, but never more than ``cap``, or than ``max_retry_after`` if that is given.
@@ -55,28 +64,41 @@ class Backoff:
         base: the first bound, in milliseconds or as a ``timedelta``. Default 50.
         factor: the factor from one bound to the next; 1 or more. Default 2.
         cap: the largest bound, in milliseconds or as a ``timedelta``. Default 1000.
-        jitter: ``"full"``, ``"none"`` or ``"decorrelated"``. Default ``"full"``.
+        jitter: ``"full"``, ``"equal"``, ``"none"`` or ``"decorrelated"``. Default ``"full"``.
+        step: how much longer each bound is than the one before, in place of ``factor``; milliseconds or a
+            ``timedelta``.
         max_retry_after: the longest wait that a server may ask for, in milliseconds or as a ``timedelta``. 0 ignores
             the server. Default: ``cap``.
 
     Raises:
-        ChainDefinitionError: an argument is out of its range.
+        ChainDefinitionError: an argument is out of its range, or ``step`` is given together with ``factor`` or
+            decorrelated jitter.
 
     Example:
-        >>> Backoff(base=100, jitter="none").delay(2)
-        0.4
+        >>> Backoff(base=100, jitter="none").delay(2), Backoff(base=100, step=20, jitter="none").delay(2)
+        (0.4, 0.14)
     """
 
     base: float = field(default=50, converter=_base)
-    factor: float = field(default=2, converter=_factor)
+    factor: float = field(default=_FACTOR, converter=_factor)
     cap: float = field(default=1000, converter=_cap)
     jitter: Jitter = "full"
     max_retry_after: float | None = field(default=None, converter=_max_retry_after, kw_only=True)
+    step: float | None = field(default=None, converter=_step, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if self.jitter not in ("full", "none", "decorrelated"):
+        if self.jitter not in ("full", "equal", "none", "decorrelated"):
             raise ChainDefinitionError(
-                f"`jitter` must be 'full', 'none' or 'decorrelated'; got {short_repr(self.jitter)}"
+                f"`jitter` must be 'full', 'equal', 'none' or 'decorrelated'; got {short_repr(self.jitter)}"
+            )
+        if self.step is not None and self.factor != _FACTOR:
+            raise ChainDefinitionError(
+                f"give `factor` or `step`, not both: a wait grows by a factor or by a time; got {self.factor:g} and "
+                f"{exact_ms(self.step)}"
+            )
+        if self.step is not None and self.jitter == "decorrelated":
+            raise ChainDefinitionError(
+                "`step` has no effect with jitter='decorrelated', as there each wait follows the last"
             )
 
     def delay(self, retry: int, draw: Callable[[], float] = random.random, previous: float | None = None) -> float:
@@ -91,27 +113,34 @@ class Backoff:
             bound = max(self.base, _SPREAD * (self.base if previous is None else previous))
             return min(self.cap, self.base + (bound - self.base) * draw())
         bound = self.bound(retry)
-        return bound * draw() if self.jitter == "full" else bound
+        if self.jitter == "none":
+            return bound
+        return bound * draw() if self.jitter == "full" else bound / 2 + bound / 2 * draw()
 
     def bound(self, retry: int) -> float:
         """The longest that ``delay(retry)`` can be, in seconds."""
         if self.jitter == "decorrelated":
             return min(self.cap, _grown(self.base, _SPREAD, retry + 1))
+        if self.step is not None:
+            return min(self.cap, self.base + self.step * retry)
         return min(self.cap, _grown(self.base, self.factor, retry))
 
     def least(self, retry: int) -> float:
         """The shortest that ``delay(retry)`` can be, in seconds."""
         if self.jitter == "full":
             return 0.0
-        return self.bound(retry) if self.jitter == "none" else min(self.base, self.cap)
+        if self.jitter == "decorrelated":
+            return min(self.base, self.cap)
+        return self.bound(retry) if self.jitter == "none" else self.bound(retry) / 2
 
     def to_dict(self) -> Data:
         """Its settings as plain data."""
         asked = {} if self.max_retry_after is None else {"max_retry_after_ms": ms(self.max_retry_after)}
+        grows = {"factor": plain_number(self.factor)} if self.step is None else {"step_ms": ms(self.step)}
         return {
             "kind": "backoff",
             "base_ms": ms(self.base),
-            "factor": plain_number(self.factor),
+            **grows,
             "cap_ms": ms(self.cap),
             "jitter": self.jitter,
             **asked,
@@ -123,9 +152,10 @@ class Backoff:
         return self.cap if self.max_retry_after is None else self.max_retry_after
 
     def __repr__(self) -> str:
-        base, factor, cap = exact_ms(self.base), exact_number(self.factor), exact_ms(self.cap)
+        base, cap = exact_ms(self.base), exact_ms(self.cap)
+        grows = f"factor={exact_number(self.factor)}" if self.step is None else f"step={exact_ms(self.step)}"
         asked = "" if self.max_retry_after is None else f", max_retry_after={exact_ms(self.max_retry_after)}"
-        return f"Backoff(base={base}, factor={factor}, cap={cap}, jitter={self.jitter!r}{asked})"
+        return f"Backoff(base={base}, {grows}, cap={cap}, jitter={self.jitter!r}{asked})"
 
     def __str__(self) -> str:
         asked = (
@@ -138,8 +168,9 @@ class Backoff:
                 f"backoff from {format_duration(self.base)} up to "
                 f"{format_duration(self.cap)}, decorrelated jitter{asked}"
             )
+        grows = f"x{self.factor:g}" if self.step is None else f"+ {format_duration(self.step)}"
         return (
-            f"backoff {format_duration(self.base)} x{self.factor:g} up to "
+            f"backoff {format_duration(self.base)} {grows} up to "
             f"{format_duration(self.cap)}, {self.jitter} jitter{asked}"
         )
 
@@ -154,11 +185,13 @@ def _grown(base: float, factor: float, times: int) -> float:
         return math.inf if base else 0.0
 
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
 # --- waits of other libraries -----------------------------------------------------------------------------------
 
 
 @frozen
-class _Outcome:
+class FailedAttempt:
     """The part of ``retry_state.outcome`` that a tenacity wait may read."""
 
     error: Any
@@ -171,16 +204,19 @@ class _Outcome:
 
 @frozen
 class RetryState:
-    """The part of ``retry_state`` that a tenacity wait may read.
+    """The part of ``retry_state`` that a tenacity wait or stop may read.
 
-    ``attempt_number`` counts from 1; times are seconds.
+    ``attempt_number`` counts from 1; times are seconds. ``args`` and ``kwargs`` are the input of what is retried.
+    ``upcoming_sleep`` is the wait that would follow, for a stop.
     """
 
     attempt_number: int
-    outcome: _Outcome
+    outcome: FailedAttempt
     seconds_since_start: float = 0.0
     idle_for: float = 0.0
     upcoming_sleep: float = 0.0
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = NOTHING
 
 
 @frozen(repr=False)
@@ -192,13 +228,22 @@ class Wait:
 
     fn: Callable[[Any], Any] = field(hash=False)
 
-    def delay(self, retry: int, error: object, *, elapsed: float = 0.0, idle: float = 0.0) -> float:
-        """Seconds before retry number ``retry`` (0 is the first).
+    def delay(
+        self,
+        retry: int,
+        error: object,
+        *,
+        elapsed: float = 0.0,
+        idle: float = 0.0,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] = NOTHING,
+    ) -> float:
+        """Seconds before retry number ``retry`` (0 is the first). The other arguments are those of ``Retry.delay``.
 
         Raises:
             TypeError: the function did not return finite seconds, 0 or more.
         """
-        got = self.fn(RetryState(retry + 1, _Outcome(error), elapsed, idle))
+        got = self.fn(RetryState(retry + 1, FailedAttempt(error), elapsed, idle, 0.0, args, kwargs))
         value = got.total_seconds() if isinstance(got, timedelta) else got
         if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
             raise TypeError(f"a wait must give finite seconds, 0 or more; {self!r} gave {short_repr(got)}")

@@ -1,58 +1,74 @@
-"""Breaker: stops calls to a backend that keeps failing. After some time, one call at a time tests the backend again."""
+"""Breaker: stops calls to a backend that keeps failing. After some time, a few calls test the backend again."""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from rio_chain._core.forks import after_fork, renewed
 from rio_chain._core.policy_changes import breaker_changed
-from rio_chain._core.units import Duration, count, format_duration, seconds
-from rio_chain.errors import NEVER_RETRIED, CircuitOpen
-from rio_chain.policies._checks import label, share
-from rio_chain.policies._match_errors import Classes, classes, matches, names
-from rio_chain.policies._number_format import exact_number
-from rio_chain.policies._permit import Call, Clock, Permit
-from rio_chain.policies._plain_data import Data, errors, ms, number
+from rio_chain._core.units import Duration, count, format_duration, milliseconds, seconds
+from rio_chain.errors import ChainDefinitionError, CircuitOpen
+from rio_chain.policies._breaker_settings import BreakerSettings, OpenFor
+from rio_chain.policies._circuit import BreakerStats, Circuit, State
+from rio_chain.policies._keyed_states import KeyedStates
+from rio_chain.policies._keys import Key, hashed, key_of
+from rio_chain.policies._match_errors import Match
+from rio_chain.policies._permit import AskingPermit, Call, Clock, Permit, UserQuestion
+from rio_chain.policies._plain_data import Data
+from rio_chain.policies._plain_data import key as plain_key
 from rio_chain.policies._policy import Facts, Policy
 from rio_chain.policies._shared_clock import Timeline, clock_here
 from rio_chain.policies._shared_state import Shared
-from rio_chain.policies._wrong_loop_errors import of_another_loop
-
-_SLICES = 10
-State = Literal["closed", "open", "half_open"]
-
 
 _FACTS = Facts(counts_failures=True)
+_NO_KEY: Any = object()
 
 
-class Breaker(Shared, Policy):
+class Breaker(Shared, BreakerSettings, Policy):
     """A circuit breaker, shared by all chains that use the object.
 
     A closed breaker lets every call through and counts failures. An open breaker refuses calls with ``CircuitOpen`` for
-    ``open_for``. Then it is half open: it lets one call at a time through as a probe. If the probe succeeds, the
-    breaker closes; if the probe fails, the breaker opens again. If the probe is cancelled, the next call is the probe.
-    Calls that began before the state changed do not count any more.
+    ``open_for``. Then it is half open: it lets ``successes`` calls at once through as probes. If so many probes
+    succeed, the breaker closes; if one fails, the breaker opens again. If a probe is cancelled, the next call is a
+    probe. Calls that began before the state changed do not count any more.
 
-    Only errors that match ``on`` are failures; any other answer of the backend is a success. Errors that are no answer
-    of a backend (a refused or skipped call, a failed bridge) and cancelled calls do not count.
+    Only errors that match ``on`` and not ``exclude`` are failures; any other answer of the backend is a success. Errors
+    that are no answer of a backend (a refused or skipped call, a failed bridge) and cancelled calls do not count.
+
+    What opened the breaker is the ``__cause__`` of each ``CircuitOpen``, so the breaker keeps that error until it
+    closes.
 
     Args:
         failures: this many failures in a row open it. Default 5. Not used with ``ratio``.
         ratio: more than 0, up to 1: open when this share of the calls in the last ``window`` has failed.
         window: milliseconds or a ``timedelta``; default 10,000. The window moves in ten steps, so old calls are
             forgotten a tenth of the window at a time.
-        min_calls: with fewer calls than this in the window, the ratio is not used. Default 10.
-        open_for: milliseconds or a ``timedelta``; default 30,000.
-        on: an exception class or a tuple of them. Default: every error, also the value of a returned ``Failure``.
+        min_calls: with fewer calls than this in the window, the ratio is not used. Default 10, or ``last`` if that is
+            less.
+        within: milliseconds or a ``timedelta``: ``failures`` in this time open it, with or without successes between
+            them. Not together with ``ratio`` or ``last``.
+        last: the calls that count are the last n: ``failures`` of them, or the ``ratio``, open it.
+        open_for: milliseconds or a ``timedelta``; default 30,000. Or a function that returns one of these, for example
+            ``lambda error, times: 1_000 * 2**times``. It gets what opened the breaker (None by hand), and how often it
+            has opened since it was closed last, 1 at first. If the function fails, it is open for 30,000.
+        successes: this many probes close it, and at most so many run at once. Default 1.
+        on: an exception class, a tuple of them, or a function of the error. Default: every error, also the value of a
+            returned ``Failure``.
+        exclude: errors that are not failures although they match ``on``: a class, a tuple of them, or a function.
+        key: a function of the input. Calls with different keys, such as hosts, have a state each. Default: all calls
+            have one.
+        keys: with ``key``, at most this many states are kept; the least recently used is forgotten, but if possible
+            not that of an open one. Default 1,000.
+        idle: with ``key``, a state that was not used for this long is forgotten when new keys come. Milliseconds or a
+            ``timedelta``; default 600,000.
         name: shown in its repr and its errors.
 
     Raises:
-        ChainDefinitionError: an argument is out of its range.
+        ChainDefinitionError: an argument is out of its range, or two arguments contradict each other.
 
     Example:
         >>> Breaker(3, name="payments")
@@ -68,98 +84,187 @@ class Breaker(Shared, Policy):
         *,
         ratio: float | None = None,
         window: Duration = 10_000,
-        min_calls: int = 10,
-        open_for: Duration = 30_000,
-        on: Classes = Exception,
+        min_calls: int | None = None,
+        within: Duration | None = None,
+        last: int | None = None,
+        open_for: OpenFor = 30_000,
+        successes: int = 1,
+        on: Match = Exception,
+        exclude: Match = (),
+        key: Callable[..., Hashable] | None = None,
+        keys: int = 1_000,
+        idle: Duration = 600_000,
         name: str | None = None,
     ) -> None:
-        failures, min_calls = count(failures, "failures", least=1), count(min_calls, "min_calls", least=1)
-        length = seconds(window, "window")
-        self._counts: _InARow | _Rolling
-        self._counts = _InARow(failures) if ratio is None else _Rolling(share(ratio, "ratio"), length, min_calls)
-        self._open_for = seconds(open_for, "open_for")
-        self._on = classes(on)
-        self._name = label(name)
+        self._set(
+            failures,
+            ratio=ratio,
+            window=window,
+            min_calls=min_calls,
+            within=within,
+            last=last,
+            open_for=open_for,
+            successes=successes,
+            on=on,
+            exclude=exclude,
+            name=name,
+        )
+        self.key: Key | None = None if key is None else key_of(key)
+        self._keys, self._idle = count(keys, "keys", least=1), seconds(idle, "idle")
         self._lock = threading.RLock()
         self._time = Timeline()
-        self._round = 0  # increases whenever it opens or closes
-        self._until: float | None = None  # when it stops being open; None: it is closed
-        self._reported: State = "closed"  # what observers know
-        self._probe: _Pass | None = None
+        self._alone = Circuit(self._new_counts())
+        self._circuits = KeyedStates(
+            lambda: Circuit(self._new_counts()), self._keys, self._idle, lambda circuit: circuit.until is not None
+        )
         after_fork(self._renew)
 
     # --- called by the engine -----------------------------------------------------------------------------------
 
-    def enter(self, call: Call) -> _Pass | CircuitOpen:
+    def enter(self, call: Call) -> Permit | CircuitOpen:
         """Let a call through, or refuse it. ``retry_after`` of the error is the seconds left, or None if unknown."""
         clock = call.clock
         with self._lock:
-            if self._until is None:
-                return _Pass(self, clock, self._round)
-            left = self._until - self._time.now(clock)
-            probe = _Pass(self, clock, self._round) if left <= 0 and self._probe is None else None
-            if probe is None:
-                return self._refusal(left)
-            self._probe, state = probe, self._new("half_open")
+            circuit = self._alone if self.key is None else self._circuits.get(hashed(call.key), self._time.now(clock))
+            if circuit.until is None:
+                return (_AskingPass if self._asks else _Pass)(self, circuit, clock, circuit.round)
+            left = circuit.until - self._time.now(clock)
+            if left > 0 or circuit.probes >= self._successes:
+                return circuit.refusal(self._name and self._name + " ", left, self._successes)
+            circuit.probes += 1
+            probe = (_AskingPass if self._asks else _Pass)(self, circuit, clock, circuit.round)
+            probe.probe, state = True, circuit.new("half_open")
         self._report(state)
         return probe
 
-    def ended(self, call: _Pass, *, success: bool | None) -> None:
-        """A call that was let through has ended. If ``success`` is None, the call does not count."""
-        with self._lock:
-            probe = self._probe is call
-            if probe:
-                self._probe = None
-            stale, call.round = call.round != self._round, -1  # so that it counts only once
-            if stale or success is None:
-                return
-            self._time.follow(call.clock)
-            if probe and success:
-                state = self._change(None)
-            elif probe or self._counts.add(partial(self._time.now, call.clock), failed=not success):
-                state = self._change(self._time.now(call.clock) + self._open_for)
-            else:
-                return
-        self._report(state)
+    def ended(self, call: _Pass, *, success: bool | None, error: Any = None) -> int:
+        """A call that was let through has ended. If ``success`` is None, the call does not count.
 
-    def counts(self, error: object) -> bool | None:
-        """Returns True if a call with this error counts as a success, and False if it counts as a failure.
-
-        Returns None if it does not count.
+        Returns how many times it has opened since it was closed last, if this call has opened it; else 0.
         """
-        if isinstance(error, NEVER_RETRIED) or of_another_loop(error):
-            return None
-        return not matches(self._on, error)
+        circuit = call.circuit
+        with self._lock:
+            stale, call.round = call.round != circuit.round, -1  # so that it counts only once
+            if stale:
+                return 0
+            circuit.probes -= call.probe
+            if success is None:
+                return 0
+            cause = circuit.cause  # its last reference is dropped after the lock, as that may run user code
+            self._time.follow(call.clock)
+            now = partial(self._time.now, call.clock)
+            if call.probe and success:
+                circuit.successes += 1
+                if circuit.successes < self._successes:
+                    return 0
+                state = circuit.change("closed", None)
+            elif call.probe or circuit.counts.add(now, failed=not success):
+                state = circuit.change("open", now() + self._fixed, error if isinstance(error, BaseException) else None)
+            else:
+                return 0
+            opened = circuit.opened
+        del cause
+        self._report(state)
+        return opened
+
+    def open_until(self, call: _Pass, number: int, opens: float) -> None:
+        """The ``open_for`` function has answered for the change after ``number`` other changes."""
+        with self._lock:
+            if call.circuit.round == number:
+                call.circuit.until = self._time.now(call.clock) + opens
+
+    @property
+    def open_for_function(self) -> Callable[[Any, int], float] | None:
+        """The ``open_for`` function, with a check of its answer; it returns seconds. None if it is a fixed time."""
+        return self._grows
 
     # --- called by users ----------------------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
-        """``"closed"``, ``"open"``, or ``"half_open"``. It is half open as soon as a probe would be let through."""
-        with self._lock:
-            if self._until is None:
-                return "closed"
-            return "open" if self._time.now() < self._until else "half_open"
+        """``"closed"``, ``"open"``, or ``"half_open"``. It is half open as soon as a probe would be let through.
 
-    def open(self, *, hold: bool = False) -> None:
+        Raises:
+            ChainDefinitionError: it has a ``key``; use ``state_of``.
+        """
+        return self._find(_NO_KEY, "state_of(key)").state(self._time.now())
+
+    def state_of(self, key: Hashable) -> State:
+        """The state of a key. It is ``"closed"`` for a key that is unknown or forgotten.
+
+        Raises:
+            ChainDefinitionError: it has no ``key``; use ``state``.
+        """
+        return self.stats(key=key).state
+
+    def stats(self, *, key: Hashable = _NO_KEY) -> BreakerStats:
+        """Its counts at this instant; with a ``key``, those of that key.
+
+        Example:
+            >>> stats = Breaker(3).stats()
+            >>> stats.state, stats.failures, stats.refused
+            ('closed', 0, 0)
+        """
+        with self._lock:
+            circuit, now = self._find(key, "stats(key=...)"), self._time.now()
+            calls, failures = circuit.counts.total(self._time.now)
+            state, until = circuit.state(now), circuit.until
+            return BreakerStats(
+                state=state,
+                calls=calls,
+                failures=failures,
+                probes=circuit.probes,
+                successes=circuit.successes,
+                opened=circuit.opened,
+                refused=circuit.refused,
+                opens_for=milliseconds(until - now) if state == "open" and until is not None else 0.0,
+            )
+
+    def open(self, *, hold: bool = False, key: Hashable = _NO_KEY) -> None:
         """Open it now, for ``open_for``. With ``hold`` it stays open until ``close()``."""
-        clock = clock_here()  # of the code that opens it: the clock of the last call may be another, or have ended
         with self._lock:
-            state = self._change(math.inf if hold else self._time.now(clock) + self._open_for)
-        self._report(state)
+            times = self._find(key, "open(key=...)").opened + 1
+        # a function is called before anything changes, as it may fail
+        lasts = math.inf if hold else self._fixed if self._grows is None else self._grows(None, times)
+        self._by_hand(key, "open", lasts)
 
-    def close(self) -> None:
+    def half_open(self, *, key: Hashable = _NO_KEY) -> None:
+        """Make it half open now, so that the next calls are probes."""
+        self._by_hand(key, "half_open", 0.0)
+
+    def close(self, *, key: Hashable = _NO_KEY) -> None:
         """Close it now, and forget the counts."""
+        self._by_hand(key, "closed", None)
+
+    def _by_hand(self, key: Hashable, state: State, lasts: float | None) -> None:
+        clock = clock_here()  # of the code that calls it: the clock of the last call may be another, or have ended
         with self._lock:
-            state = self._change(None)
-        self._report(state)
+            now = None if lasts is None and self.key is None else self._time.now(clock)
+            circuit = self._find(key, f"{'close' if state == 'closed' else state}(key=...)", now)
+            cause = circuit.cause  # dropped after the lock
+            new = circuit.change(state, None if lasts is None else self._time.now(clock) + lasts)
+        del cause
+        self._report(new)
+
+    def _find(self, key: Hashable, right: str, now: float | None = None) -> Circuit:
+        """The circuit of a key. If it is unknown, it is a new one, which is kept if ``now`` is given."""
+        if (key is _NO_KEY) is (self.key is not None):
+            if self.key is not None:
+                raise ChainDefinitionError(f"this breaker has a `key`, so each key has a state of its own: use {right}")
+            raise ChainDefinitionError(f"this breaker has no `key`, so it has one state for all calls; got {key!r}")
+        if self.key is None:
+            return self._alone
+        known = hashed(key)
+        with self._lock:
+            if now is not None:
+                return self._circuits.get(known, now)
+            return self._circuits.find(known) or Circuit(self._new_counts())
 
     # --- its description ----------------------------------------------------------------------------------------
 
     def to_dict(self) -> Data:
         """As ``Policy.to_dict``."""
-        opens = {"open_for_ms": ms(self._open_for), "on": errors(self._on), "name": self._name or None}
-        return {"kind": "breaker", **self._counts.to_dict(), **opens}
+        return self._data() if self.key is None else {**self._data(), "key": plain_key(self.key)}
 
     def facts(self) -> Facts:
         """As ``Policy.facts``."""
@@ -167,156 +272,84 @@ class Breaker(Shared, Policy):
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _change(self, until: float | None) -> State | None:
-        self._round += 1
-        self._until = until
-        self._probe = None
-        self._counts.clear()
-        return self._new("closed" if until is None else "open")
-
-    def _new(self, state: State) -> State | None:
-        """The state, if it was not reported yet."""
-        known, self._reported = self._reported, state
-        return None if known == state else state
-
     def _report(self, state: State | None) -> None:
         """Report a new state to observers. The lock must be free."""
         if state is not None:
             breaker_changed(self._name or self.builder_call, state)
 
     def _renew(self) -> None:
-        """In a forked child: keep the state, and forget the calls in progress, which belong to the parent."""
+        """In a forked child: keep the states, and forget the calls in progress, which belong to the parent."""
         self._lock = renewed(self._lock)
-        self._round += 1
-        self._probe = None
-        self._counts.mend()
-
-    def _refusal(self, left: float) -> CircuitOpen:
-        if left == math.inf:
-            why = "held open until close() is called"
-        elif left > 0:
-            why = f"open for another {format_duration(left)}"
-        else:
-            why = "half open, and its one probe is running"
-        error = CircuitOpen(f"the breaker{self._name and ' ' + self._name} is {why}")
-        error.retry_after = left if 0 < left < math.inf else None
-        return error
+        for circuit in (self._alone, *self._circuits):
+            circuit.renew()
 
     def __repr__(self) -> str:
-        state = self.state
+        name = self._name and self._name + " "
         with self._lock:
-            until, probe, counts = self._until, self._probe, str(self._counts)
-            left = 0.0 if until is None else until - self._time.now()
-        if state == "open":
-            counts = "until close() is called" if left == math.inf else f"for another {format_duration(left)}"
+            if self.key is not None:
+                now = self._time.now()
+                is_open = sum(circuit.state(now) != "closed" for circuit in self._circuits)
+                return f"<Breaker {name}for each {self.key!r}: {len(self._circuits)} keys, {is_open} not closed>"
+            circuit, now = self._alone, self._time.now()
+            state, until, probes = circuit.state(now), circuit.until, circuit.probes
+            counts = circuit.counts.text(self._time.now)
+        if until is not None and state == "open":
+            counts = "until close() is called" if until == math.inf else f"for another {format_duration(until - now)}"
         elif state == "half_open":
-            counts = "a probe is running" if probe is not None else "the next call is a probe"
-        return f"<Breaker {self._name and self._name + ' '}{state}: {counts}>"
+            running = "a probe is running" if probes == 1 else f"{probes} probes are running"
+            counts = running if probes else "the next call is a probe"
+        return f"<Breaker {name}{state}: {counts}>"
 
     def __str__(self) -> str:
-        on = "" if self._on is Exception else f", on {names(self._on)}"
-        return (
-            f"breaker{self._name and ' ' + self._name}, {self._counts.rule} open "
-            f"it for {format_duration(self._open_for)}{on}"
-        )
+        return self._words() + ("" if self.key is None else f", for each {self.key!r}")
 
 
 class _Pass(Permit):
     """A call that a breaker let through."""
 
-    __slots__ = ("breaker", "clock", "round")
+    __slots__ = ("breaker", "circuit", "clock", "probe", "round")
 
-    def __init__(self, breaker: Breaker, clock: Clock, number: int) -> None:
+    def __init__(self, breaker: Breaker, circuit: Circuit, clock: Clock, number: int) -> None:
         self.breaker = breaker
+        self.circuit = circuit
         self.clock = clock
         self.round = number
+        self.probe = False
 
     def succeeded(self, value: Any, /) -> None:  # noqa: ARG002 - of the protocol
         """As ``Permit.succeeded``."""
         self.breaker.ended(self, success=True)
 
     def failed(self, error: Any, /) -> None:
-        """As ``Permit.failed``."""
-        self.breaker.ended(self, success=self.breaker.counts(error))
+        """As ``Permit.failed``. Only an ``_AskingPass`` has a question."""
+        try:
+            next(self.breaker.counts(error))
+        except StopIteration as answer:
+            self.breaker.ended(self, success=answer.value, error=error)
 
     def dropped(self) -> None:
         """As ``Permit.dropped``."""
         self.breaker.ended(self, success=None)
 
 
-class _InARow:
-    """Counts failures with no success between them."""
+class _AskingPass(_Pass, AskingPermit):
+    """The same, for a breaker that has functions of the user."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.failures = 0
-        self.rule = f"{most} failures in a row"
+    __slots__ = ()
 
-    def add(self, now: Clock, *, failed: bool) -> bool:  # noqa: ARG002 - as _Rolling
-        """Count a call. Returns whether the breaker must open."""
-        self.failures = self.failures + 1 if failed else 0
-        return self.failures >= self.most
+    def questions(self, error: Any, /) -> Generator[UserQuestion, Any, None]:
+        """As ``AskingPermit.questions``."""
+        number = self.round
+        try:
+            success = yield from self.breaker.counts(error)
+            times = self.breaker.ended(self, success=success, error=error)
+            open_for = self.breaker.open_for_function
+            if times and open_for is not None:
+                opens = yield UserQuestion("open_for", open_for, (error, times), truth=False)
+                self.breaker.open_until(self, number + 1, opens)
+        finally:
+            self.dropped()
 
-    def to_dict(self) -> Data:
-        """The rule as plain data."""
-        return {"failures": number(self.most)}
-
-    def clear(self) -> None:
-        """Forget the counts."""
-        self.failures = 0
-
-    def mend(self) -> None:
-        """Repair the count after a fork: a failure may have been counted without opening the breaker."""
-        self.failures = min(self.failures, self.most - 1)
-
-    def __str__(self) -> str:
-        return f"{self.failures} of {self.most} failures in a row"
-
-
-class _Rolling:
-    """Counts calls and failures in slices of the last ``window``."""
-
-    def __init__(self, ratio: float, window: float, min_calls: int) -> None:
-        self.ratio = ratio
-        self.window = window
-        self.width = window / _SLICES
-        self.min_calls = min_calls
-        self.slices: deque[list[int]] = deque()  # number, calls, failures
-        self.calls = self.failures = 0
-        self.rule = f"{exact_number(ratio * 100)} % failures of {min_calls} or more calls in {format_duration(window)}"
-
-    def add(self, now: Clock, *, failed: bool) -> bool:
-        """Count a call. Returns whether the breaker must open."""
-        number = math.floor(now() / self.width)
-        while self.slices and self.slices[0][0] <= number - _SLICES:
-            _, calls, failures = self.slices.popleft()
-            self.calls -= calls
-            self.failures -= failures
-        if not self.slices or self.slices[-1][0] != number:
-            self.slices.append([number, 0, 0])
-        self.slices[-1][1] += 1
-        self.slices[-1][2] += failed
-        self.calls += 1
-        self.failures += failed
-        return failed and self.calls >= self.min_calls and self.failures >= self.ratio * self.calls
-
-    def to_dict(self) -> Data:
-        """The rule as plain data."""
-        return {"ratio": self.ratio, "window_ms": ms(self.window), "min_calls": number(self.min_calls)}
-
-    def clear(self) -> None:
-        """Forget the counts."""
-        self.slices.clear()
-        self.calls = self.failures = 0
-
-    def mend(self) -> None:
-        """Repair the totals after a fork.
-
-        If the parent was counting a call at the fork, a slice may have that call while the totals do not. So the totals
-        are computed from the slices again.
-        """
-        self.calls = sum(calls for _, calls, _ in self.slices)
-        self.failures = sum(failures for _, _, failures in self.slices)
-
-    def __str__(self) -> str:
-        return f"{self.failures} of {self.calls} calls failed; {self.rule} open it"
+    def failed(self, error: Any, /) -> None:
+        """As ``AskingPermit.failed``."""
+        AskingPermit.failed(self, error)

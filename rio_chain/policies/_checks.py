@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from rio_chain._core.chain_base import not_a_chain
 from rio_chain._core.signatures import arity
-from rio_chain._core.units import escape_nonprintable, number, short_repr
+from rio_chain._core.units import escape_nonprintable, number, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError
 
 
@@ -63,3 +63,12 @@ def share(value: object, name: str) -> float:
     if got > 1:
         raise ChainDefinitionError(f"`{name}` must be more than 0 and at most 1; got {short_repr(value)}")
     return got
+
+
+def checked_aging(value: object) -> float | None:
+    """Check the ``aging`` of a queue; in seconds."""
+    try:
+        return None if value is None else seconds(value, "aging")
+    except ChainDefinitionError as error:
+        right = "`aging=1_000` for a second of waiting per step of priority, `aging=None` for priority alone"
+        raise ChainDefinitionError(f"{error}; write {right}") from None

@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
-from contextlib import suppress
-from itertools import islice
+from collections.abc import Callable, Hashable
+from typing import Any, TypedDict, Unpack
 
-from rio_chain._core.deferring_lock import DeferringLock
-from rio_chain._core.forks import after_fork, keep_alive
-from rio_chain._core.units import Duration, count, format_duration, number, seconds, short_repr
-from rio_chain.errors import ChainDefinitionError, LimitExceeded
-from rio_chain.policies._keys import Key, as_given, hashed, key_of
-from rio_chain.policies._limit_queue import LimitPermit, LimitQueue, QueuedCall, WaitingCounts
-from rio_chain.policies._number_format import exact_number
-from rio_chain.policies._permit import Call, Clock
-from rio_chain.policies._plain_data import Data, ms
+from attrs import asdict, evolve, fields
+
+from rio_chain._core.units import Duration, escape_nonprintable, format_duration, number
+from rio_chain.errors import ChainDefinitionError
+from rio_chain.policies._cost import cost_of
+from rio_chain.policies._keys import Key, hashed, key_of
+from rio_chain.policies._limit_lines import LimitLines, wake
+from rio_chain.policies._limit_queue import QueuedCall
+from rio_chain.policies._limit_settings import LimitRules, LimitSettings, WindowKind, checked
+from rio_chain.policies._permit import Clock
+from rio_chain.policies._plain_data import Data, function, ms
 from rio_chain.policies._plain_data import key as plain_key
 from rio_chain.policies._plain_data import number as plain_number
 from rio_chain.policies._policy import Facts, Policy, PolicyBounds
-from rio_chain.policies._shared_clock import Timeline
+from rio_chain.policies._shared_clock import clock_here
 from rio_chain.policies._shared_state import Shared
-from rio_chain.policies._token_bucket import EARLY, Rate
-
-MOST_KEYS = 100_000
-"""With more keys than this, unused keys are forgotten even if their rate has not recovered."""
+from rio_chain.policies._token_bucket import EARLY
 
 
-class Limit(Shared, Policy):
-    """A limit, shared by all chains that use the object: first come, first served.
+class Limit(LimitLines, Shared, Policy):
+    """A limit, shared by all chains that use the object: by priority, and among equals first come, first served.
 
     A call holds one of the ``concurrency`` permits until it ends, however it ends. An abandoned blocking call holds its
     permit until it returns. The rate is a bucket that holds up to ``burst`` tokens and gets ``rate`` new ones in every
     ``per``. A call takes one token and never gives it back. A call that gets no permit or token waits in a queue, or
-    fails with ``LimitExceeded``.
+    fails with ``LimitExceeded``. In the queue the call with the highest ``priority`` of its balancer is next.
 
     Args:
         concurrency: how many calls may run at once. Default None: no limit.
@@ -47,10 +44,26 @@ class Limit(Shared, Policy):
             until a timeout around it expires. A call whose token surely comes too late is refused at once.
         key: a function of the input. Calls with different keys, such as customers or hosts, are limited separately.
             Default: all calls together.
+        queue: how many calls may wait, with the same key if there is one. More are refused at once. Default None: no
+            limit.
+        aging: how much waiting one step of priority counts for, in milliseconds or as a ``timedelta``, as the
+            ``aging`` of a ``Balancer``. Default None: priority alone decides.
+        cost: a function of the input that returns how much of the limit the call uses: a number, 0 or more. It counts
+            against ``concurrency`` while the call runs, and takes as many tokens of the ``rate``. A call that costs
+            more than the whole limit (``concurrency``, or ``burst``) is refused. Default: each call costs 1.
+        actual: a function of the answer that returns how many tokens the call has really used. The difference to the
+            cost is taken, or given back. If the call fails, the estimate stays. Default: the cost is right.
+        window: ``"sliding"`` lets at most ``rate`` calls, or costs, begin in *any* stretch of ``per``. The default
+            ``"bucket"`` allows ``burst`` together with those that new tokens allow meanwhile.
 
     Attributes:
         concurrency: how many calls may run at once. None if there is no limit.
         key: the ``key`` as the engine calls it. None if there is no ``key``.
+        cost: the ``cost`` as the engine calls it. None if there is no ``cost``.
+        actual: the ``actual`` as the engine calls it. None if there is no ``actual``.
+        window: ``"bucket"`` or ``"sliding"``.
+        settings: ``concurrency``, ``rate``, ``per``, ``burst``, ``wait``, ``queue`` and ``aging``, as given here or
+            to ``update``.
         patience: ``wait`` in seconds.
 
     Raises:
@@ -73,153 +86,37 @@ class Limit(Shared, Policy):
         burst: int | None = None,
         wait: Duration | None = None,
         key: Callable[..., Hashable] | None = None,
+        queue: int | None = None,
+        aging: Duration | None = None,
+        cost: Callable[..., float] | None = None,
+        actual: Callable[[Any], float] | None = None,
+        window: WindowKind = "bucket",
     ) -> None:
-        if concurrency is None and rate is None:
-            raise ChainDefinitionError("a Limit needs `concurrency` or `rate`, such as Limit(10) or Limit(rate=100)")
-        if burst is not None and rate is None:
-            raise ChainDefinitionError(f"`burst` belongs to a `rate`, such as Limit(rate=100, burst=1); got {burst!r}")
-        self.concurrency = None if concurrency is None else count(concurrency, "concurrency", least=1)
-        length = seconds(per, "per")
-        self._rate: Rate | None = None
-        rules = [] if concurrency is None else [f"{concurrency} at once"]
-        if rate is not None:
-            rate = number(rate, "rate", above=0)
-            depth = max(1, int(rate)) if burst is None else count(burst, "burst", least=1)
-            self._rate = Rate(length / rate, depth)
-            rules.append(
-                f"{exact_number(rate)} per {format_duration(length)}" + ("" if burst is None else f" (burst {burst})")
-            )
-        self.patience = None if wait is None else seconds(wait, "wait", zero=True)
-        self._rule = ", ".join(rules)
+        self.cost = cost_of(cost, "cost")
+        self.actual = cost_of(actual, "actual")
+        self.about_answer = () if self.actual is None else (("actual", self.actual),)
+        self.window: WindowKind = window
+        self.settings = LimitSettings(
+            concurrency=concurrency, rate=rate, per=per, burst=burst, wait=wait, queue=queue, aging=aging
+        )
+        self._set(self._checked(self.settings))
         self.key: Key | None = None if key is None else key_of(key)
-        self._lock = DeferringLock()
-        self._time = Timeline()
-        self._lines: OrderedDict[Hashable, LimitQueue] = OrderedDict()  # the last used is at the end
-        self._total = WaitingCounts()
-        after_fork(self._renew)
+        self._begin()
 
-    # --- called by the engine -----------------------------------------------------------------------------------
+    def _checked(self, settings: LimitSettings) -> LimitRules:
+        rules = checked(settings, self.window, costs=self.cost is not None)
+        if self.actual is not None and rules.rate is None:
+            raise ChainDefinitionError(
+                "`actual` corrects how many tokens of a `rate` a call has used, such as Limit(rate=90_000, per=60_000, "
+                "cost=estimate, actual=used); places are given back in any case"
+            )
+        return rules
 
-    def enter(self, call: Call) -> LimitPermit | QueuedCall | LimitExceeded:
-        """Let a call through, put it in the queue, or refuse it."""
-        given, changed = self._lock.decide(self._enter, hashed(call.key), call.clock)
-        _tell(changed)
-        return given
-
-    def _enter(self, key: Hashable, clock: Clock) -> tuple[LimitPermit | QueuedCall | LimitExceeded, list[QueuedCall]]:
-        now = self._time.now(clock)
-        line = self._line(key, now)
-        changed = self._serve(line, now)
-        if not line.waiting and line.take(now):
-            line.total.running += 1
-            return LimitPermit(self, line, clock), changed
-        return self._queue(line, clock, now), changed
-
-    def _queue(self, line: LimitQueue, clock: Clock, now: float) -> QueuedCall | LimitExceeded:
-        due = line.due(now)
-        if self.patience is not None and (due > self.patience or not self.patience):
-            return self._refusal(line, due)
-        place = QueuedCall(self, line, clock, now, None if self.patience is None else now + self.patience)
-        place.first = not line.waiting and line.room()
-        line.waiting[place] = None
-        line.look(place, now)
-        line.total.waiting += 1
-        return place
-
-    def _refusal(self, line: LimitQueue, due: float, waited: float = 0.0) -> LimitExceeded:
-        """The error. Its ``retry_after`` is the seconds until the next token is free, or None if that is unknown."""
-        key = "" if self.key is None else f" for {short_repr(as_given(line.key))}"
-        text = f"the limit of {self._rule}{key} is reached"
-        text += f", after {format_duration(waited)} in the queue" if waited else ""
-        text += f"; the next may begin in {format_duration(due)}" if due else ""
-        error = LimitExceeded(text)
-        error.retry_after, error.keyed = due or None, self.key is not None
-        return error
-
-    # --- called by queued calls and permits ---------------------------------------------------------------------
-
-    def ask(self, place: QueuedCall, clock: Clock) -> None:
-        """As ``PendingPermit.ask``."""
-        changed = self._lock.decide(self._ask, place, clock)
-        _tell(other for other in changed if other is not place)
-
-    def _ask(self, place: QueuedCall, clock: Clock) -> list[QueuedCall]:
-        if place.state != "waiting":
-            return []
-        line, now = place.line, self._time.now(clock)
-        changed = self._serve(line, now)
-        if place in line.waiting:
-            if place.until is not None and now >= place.until - EARLY:
-                line.total.waiting -= 1
-                line.give_up(place, self._refusal(line, 0.0, now - place.since))
-                changed += self._serve(line, now)
-            else:
-                line.look(place, now)
-        return changed
-
-    def quit(self, place: QueuedCall) -> None:
-        """As ``PendingPermit.quit``."""
-        if self._lock.defer(lambda: self.quit(place)):
-            return
-        granted, changed = self._lock.decide(self._quit, place)
-        if granted and place.permit is not None:
-            place.permit.dropped()
-        _tell(changed)
-
-    def _quit(self, place: QueuedCall) -> tuple[bool, list[QueuedCall]]:
-        state, place.state = place.state, "gone"
-        if state != "waiting":
-            return state == "granted", []
-        del place.line.waiting[place]
-        place.line.total.waiting -= 1
-        return False, self._serve(place.line, self._time.now(place.clock))
-
-    def release(self, permit: LimitPermit) -> None:
-        """The call of a permit has ended, in whatever way."""
-        if self._lock.defer(lambda: self.release(permit)):
-            return
-        _tell(self._lock.decide(self._release, permit))
-
-    def _release(self, permit: LimitPermit) -> list[QueuedCall]:
-        if not permit.open:
-            return []
-        permit.open = False
-        line = permit.line
-        line.running -= 1
-        line.total.running -= 1
-        return self._serve(line, self._time.now(permit.clock)) if line.waiting else []
-
-    def _serve(self, line: LimitQueue, now: float) -> list[QueuedCall]:
-        changed = line.serve(now) if line.waiting else []
-        granted = sum(place.state == "granted" for place in changed)
-        line.total.waiting -= granted
-        line.total.running += granted
-        return changed
-
-    # --- keys ---------------------------------------------------------------------------------------------------
-
-    def _line(self, key: Hashable, now: float) -> LimitQueue:
-        line = self._lines.get(key)
-        if line is not None:
-            self._lines.move_to_end(key)
-            return line
-        for old in list(islice(self._lines, 2)):  # for each new key, check the two that were used least recently
-            if self._lines[old].idle(now, rested=len(self._lines) < MOST_KEYS):
-                del self._lines[old]
-            else:
-                self._lines.move_to_end(old)
-        line = self._lines[key] = LimitQueue(key, self.concurrency, self._rate, self._total)
-        return line
-
-    def _renew(self) -> None:
-        """In a forked child: each key keeps its tokens. Calls in progress or waiting belong to the parent's queues."""
-        old, self._lines, self._total = self._lines, OrderedDict(), WaitingCounts()
-        keep_alive(old)
-        for key, line in old.items():
-            with suppress(Exception):  # the hash of a key may raise now
-                new = self._lines[key] = LimitQueue(key, self.concurrency, self._rate, self._total)
-                if new.bucket is not None and line.bucket is not None:
-                    new.bucket.full_at = line.bucket.full_at
+    def _set(self, rules: LimitRules) -> None:
+        self._rules = rules
+        self.concurrency = rules.places
+        self.patience = rules.patience
+        self._rule = rules.text + ("" if self.cost is None else f" by {self.cost!r}")
 
     # --- called by users ----------------------------------------------------------------------------------------
 
@@ -233,11 +130,73 @@ class Limit(Shared, Policy):
         """How many calls are in the queue."""
         return self._total.waiting
 
+    def has_capacity(self, cost: float = 1, *, key: Hashable = None) -> bool:
+        """Whether a call that comes now would begin at once. It takes nothing.
+
+        Args:
+            cost: what the call costs.
+            key: the key of the call, as the ``key`` function returns it.
+
+        Raises:
+            ChainDefinitionError: ``cost`` is not a number of 0 or more.
+        """
+        cost = number(cost, "cost", least=0)
+        return self._lock.decide(self._has_capacity, hashed(key), cost, clock_here())
+
+    def _has_capacity(self, key: Hashable, cost: float, clock: Clock | None) -> bool:
+        line, now = self._lines.get(key), self._time.now(clock)
+        if line is None:
+            return cost <= self._rules.most
+        free = line.bucket is None or line.bucket.wait(now, cost) <= EARLY
+        return free and line.room(cost) and not line.waiting
+
+    def update(self, **settings: Unpack[LimitChanges]) -> None:
+        """Change settings while calls run and wait. What you do not name stays.
+
+        A lower ``concurrency`` ends no call: new ones begin when fewer run than that. Tokens are neither won nor lost
+        by the change. Calls that wait keep their order and their longest wait. A call that waits and costs more than
+        the new limit fails with ``LimitExceeded``.
+
+        Args:
+            settings: ``concurrency``, ``rate``, ``per``, ``burst``, ``wait``, ``queue`` or ``aging``, as in
+                ``Limit(...)``.
+
+        Raises:
+            ChainDefinitionError: a setting is out of its range, or has another name. Then nothing changes.
+
+        Example:
+            >>> limit = Limit(10, rate=100)
+            >>> limit.update(concurrency=20, rate=None)
+            >>> limit
+            <Limit 20 at once: 0 running, 0 waiting>
+        """
+        known = {field.name for field in fields(LimitSettings)}
+        for name in settings:
+            if name not in known:
+                can = ", ".join(sorted(known))
+                raise ChainDefinitionError(f"`update` of a Limit changes {can}; got `{escape_nonprintable(name)}`")
+        changed = evolve(self.settings, **settings)
+        rules = self._checked(changed)
+        wake(self._lock.decide(self._update, changed, rules, clock_here()))
+
+    def _update(self, settings: LimitSettings, rules: LimitRules, clock: Clock | None) -> list[QueuedCall]:
+        now = self._time.now(clock)
+        self.settings = settings
+        self._set(rules)
+        usual, now_given = asdict(LimitSettings(), recurse=False), asdict(settings, recurse=False)
+        others = {name: value for name, value in self._made_with[1].items() if name not in usual}
+        self._made_with = (), {name: value for name, value in now_given.items() if value != usual[name]} | others
+        changed: list[QueuedCall] = []
+        for line in self._lines.values():
+            changed += line.change(rules, now, lambda place: self._too_large(place.line, place.cost))
+        return changed
+
     # --- its description ----------------------------------------------------------------------------------------
 
     def to_dict(self) -> Data:
         """As ``Policy.to_dict``."""
-        rate = self._rate
+        rules = self._rules
+        rate = rules.rate
         return {
             "kind": "limit",
             "concurrency": plain_number(self.concurrency),
@@ -245,15 +204,23 @@ class Limit(Shared, Policy):
             "burst": None if rate is None else plain_number(rate.burst),
             "wait_ms": ms(self.patience),
             "key": plain_key(self.key),
+            "queue": plain_number(rules.queue),
+            "aging_ms": ms(rules.aging),
+            "cost": None if self.cost is None else function(self.cost.fn),
+            "actual": None if self.actual is None else function(self.actual.fn),
+            "window": self.window,
         }
 
     def bounds(self, inner: float, _limit: float = math.inf, /) -> PolicyBounds:
         """As ``Policy.bounds``."""
+        if self._rules.queue == 0:
+            return PolicyBounds(inner)
         return PolicyBounds(math.inf if self.patience is None else inner + self.patience)
 
     def facts(self) -> Facts:
         """As ``Policy.facts``."""
-        return Facts(places=self.concurrency, waits=self.patience is None)
+        places = self.concurrency if self.cost is None else None
+        return Facts(places=places, waits=self.patience is None and self._rules.queue != 0)
 
     def __repr__(self) -> str:
         each = "" if self.key is None else f" for each {self.key!r}"
@@ -261,12 +228,26 @@ class Limit(Shared, Policy):
         return f"<Limit {self._rule}{each}: {self.running} running, {self.waiting} waiting{keys}>"
 
     def __str__(self) -> str:
+        rules = self._rules
         text = f"limit {self._rule}" + ("" if self.key is None else f" for each {self.key!r}")
-        if self.patience is None:
-            return text
-        return text + (f", waiting {format_duration(self.patience)} at most" if self.patience else ", no waiting")
+        if self.actual is not None:
+            text += f", corrected by {self.actual!r}"
+        if rules.aging is not None:
+            text += f", aging {format_duration(rules.aging)}"
+        if rules.queue == 0 or self.patience == 0:
+            return text + ", no waiting"
+        if rules.queue is not None:
+            text += f", {rules.queue} waiting at most"
+        return text if self.patience is None else text + f", waiting {format_duration(self.patience)} at most"
 
 
-def _tell(changed: Iterable[QueuedCall]) -> None:
-    for place in changed:
-        place.tell()
+class LimitChanges(TypedDict, total=False):
+    """What ``Limit.update`` can change."""
+
+    concurrency: int | None
+    rate: float | None
+    per: Duration
+    burst: int | None
+    wait: Duration | None
+    queue: int | None
+    aging: Duration | None

@@ -6,8 +6,9 @@ A policy decides under its own lock and never waits. The engine waits for a Pend
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from collections.abc import Callable, Generator, Hashable
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 from attrs import frozen
 
@@ -30,6 +31,7 @@ class Call:
         priority: the ``priority=`` that the balancer got for the request: a number without a unit; higher is more
             urgent. 0, the default, without a balancer. A request that runs inside another one, without a balancer of
             its own, has the priority of the outer request.
+        cost: how much of a limit the call uses. 1, the default, if the limit has no ``cost`` function.
 
     Example:
         >>> import time
@@ -41,6 +43,7 @@ class Call:
     key: Hashable = None
     clock: Clock
     priority: float = 0
+    cost: float = 1
 
 
 class Permit:
@@ -61,12 +64,46 @@ class Permit:
         """The call was cancelled, or a timeout around it expired. That says nothing about the backend."""
 
 
+class UserQuestion(NamedTuple):
+    """A function of the user that a policy needs the answer of. ``role`` is the name of the argument it came by."""
+
+    role: str
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    truth: bool = True
+    """Whether only the truth of its answer counts."""
+
+
+class AskingPermit(Permit):
+    """A permit that asks functions of the user what a failure means. The engine asks them, as its executor does."""
+
+    __slots__ = ()
+
+    def questions(self, error: Any, /) -> Generator[UserQuestion, Any, None]:
+        """In place of ``failed``: yields each question, and is sent its answer. If it is closed, it drops the call."""
+        raise NotImplementedError
+
+    def failed(self, error: Any, /) -> None:
+        """As ``Permit.failed``. The functions are called here."""
+        with closing(self.questions(error)) as steps, suppress(StopIteration):
+            question = next(steps)
+            while True:
+                question = steps.send(question.fn(*question.args))
+
+
 @frozen
 class Answer:
     """How the call of another run ended. If it ``failed``, ``value`` is the error."""
 
     value: Any
     failed: bool = False
+
+
+@frozen
+class StaleAnswer(Answer):
+    """An old answer. If there is a ``refresh``, the engine makes the call behind, with that as its permit."""
+
+    refresh: Permit | None = None
 
 
 @frozen

@@ -22,6 +22,7 @@ class Facts:
 
     Attributes:
         limit: the most seconds that it allows for what it wraps.
+        limit_unknown: it has a limit that depends on the input.
         calls: the most calls that it makes of what it wraps.
         repeats: it calls what it wraps again after a failure.
         repeats_after: the classes of errors after which it does so; empty: all, or those that a predicate selects.
@@ -36,6 +37,7 @@ class Facts:
     """
 
     limit: float = math.inf
+    limit_unknown: bool = False
     calls: int = 1
     repeats: bool = False
     repeats_after: tuple[type[BaseException], ...] = ()
@@ -107,6 +109,16 @@ class Policy:
     """
     key: Any = None
     """A function of the input that returns the ``key`` of the Call."""
+    key_role: ClassVar[str] = "key"
+    """What the error says that the ``key`` function is for."""
+    cost: Any = None
+    """A function of the input that returns the ``cost`` of the Call."""
+    about_answer: tuple[tuple[str, Any] | None, ...] = ()
+    """Functions of the answer, with their roles. Their results go to ``correct`` of the permit, in this order; None for
+    a member that has none.
+    """
+    members: tuple[Any, ...] = ()
+    """The policies that it consists of. Each has a Call; the ``key`` of the Call of the whole is a tuple of these."""
     gathers: int = 0
     """The most calls that it joins into one, which gets a list of their inputs. 0: it joins none."""
 
@@ -153,4 +165,8 @@ class Policy:
 
     def fresh(self) -> Self:
         """A copy without state, for simulations. A policy without state returns itself."""
+        return self
+
+    def together(self, members: tuple[Policy, ...], /) -> Policy:  # noqa: ARG002 - of policies with members
+        """The same policy with these members."""
         return self

@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 from rio_chain._core.source_text import fn_source, on_source
 from rio_chain._core.units import escape_nonprintable
 from rio_chain.errors import NEVER_RETRIED
-from rio_chain.policies._backoff import DEFAULT_BACKOFF, Backoff, Wait, Waiting, backoff_of
+from rio_chain.policies._backoff import DEFAULT_BACKOFF, NOTHING, Backoff, Wait, Waiting, backoff_of
 from rio_chain.policies._match_errors import Match, classes, matches
 from rio_chain.policies._plain_data import Data, errors, function, number
 from rio_chain.policies._policy import Facts, Label, Policy, PolicyBounds, repeated
@@ -68,6 +68,7 @@ class Retry(Policy):
         retry_after: a function of the error that returns how long the server asks to wait: seconds, a
             ``timedelta``, a ``datetime`` or the text of a header; None: use the backoff. Without the function
             ``error.retry_after`` is read. If it can't be read, the backoff is used.
+        stop: a function of the state, such as a tenacity stop. If it returns True, there is no further attempt.
     """
 
     builder_call = "retry"
@@ -79,6 +80,13 @@ class Retry(Policy):
     backoff: Waiting = field(default=DEFAULT_BACKOFF, converter=backoff_of)
     accept: Callable[[Any], bool] | None = field(default=None, hash=False)
     retry_after: Callable[[Any], Any] | None = field(default=None, hash=False)
+    stop: Callable[[Any], bool] | None = field(default=None, hash=False)
+
+    @property
+    def reads_input(self) -> bool:
+        """Whether functions of the user see the input, in the state that they get."""
+        kinds = [waits for _, waits in self.on.cases] if isinstance(self.on, ByClass) else [self.backoff]
+        return self.stop is not None or any(isinstance(waits, Wait) for waits in kinds)
 
     def left(self, done: int) -> bool:
         """Whether another retry is allowed after ``done`` retries."""
@@ -105,6 +113,8 @@ class Retry(Policy):
         retry_after: object = _ASK_THE_ERROR,
         elapsed: float = 0.0,
         idle: float = 0.0,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] = NOTHING,
     ) -> float:
         """Seconds before retry number ``retry`` (0 is the first): the wait of the backoff, or what the server asks for.
 
@@ -119,10 +129,12 @@ class Retry(Policy):
             retry_after: the result of the ``retry_after`` function, if there is one.
             elapsed: seconds since the first attempt began, for a tenacity wait.
             idle: seconds of them that were spent in delays, for a tenacity wait.
+            args: the positional arguments of what is retried, for a tenacity wait.
+            kwargs: the keyword arguments, for a tenacity wait.
         """
         waits = self.waits(error)
         if isinstance(waits, Wait):
-            own = waits.delay(retry, error, elapsed=elapsed, idle=idle)
+            own = waits.delay(retry, error, elapsed=elapsed, idle=idle, args=args, kwargs=kwargs)
         else:
             own = 0.0 if waits is None else waits.delay(retry, draw, previous)
         asked = parse_retry_after(retry_after_of(error) if retry_after is _ASK_THE_ERROR else retry_after)
@@ -149,6 +161,8 @@ class Retry(Policy):
             words.append(f"accept={fn_source(self.accept)}")
         if self.retry_after is not None:
             words.append(f"retry_after={fn_source(self.retry_after)}")
+        if self.stop is not None:
+            words.append(f"stop={fn_source(self.stop)}")
         return f".retry({', '.join(words)})"
 
     def label(self) -> Label:
@@ -161,7 +175,8 @@ class Retry(Policy):
         plain = self.on is Exception or isinstance(self.on, ByClass)
         text += "" if plain else f", on {on_source(self.on)}"
         text += f", unless accepted by {fn_source(self.accept)}" if self.accept is not None else ""
-        return text + (f", or as {fn_source(self.retry_after)} says" if self.retry_after is not None else "")
+        text += f", or as {fn_source(self.retry_after)} says" if self.retry_after is not None else ""
+        return text + (f", until {fn_source(self.stop)} says so" if self.stop is not None else "")
 
     def to_dict(self) -> Data:
         """As ``Policy.to_dict``. If each class of errors has a backoff, ``backoff`` is a list in their order."""
@@ -173,6 +188,7 @@ class Retry(Policy):
             "backoff": _data(self.backoff) if by_class is None else [_data(waits) for _, waits in by_class],
             "accept": function(self.accept),
             "retry_after": function(self.retry_after),
+            **({} if self.stop is None else {"stop": function(self.stop)}),
         }
 
     def facts(self) -> Facts:

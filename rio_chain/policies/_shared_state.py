@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from datetime import timedelta
 from itertools import count
-from typing import Any, ClassVar, NoReturn, Self, cast
+from typing import Any, ClassVar, NoReturn, Self
 
 from rio_chain._core.source_text import constant_source, on_source
 from rio_chain._core.units import short_repr
@@ -36,6 +36,11 @@ class Shared:
         self._made_with = args, kwargs
         self._serial = next_number()
         return self
+
+    @property
+    def number(self) -> int:
+        """Its place in the order in which such objects were made."""
+        return self._serial
 
     def fresh(self) -> Self:
         """A new object with the same arguments and no history, for a run that must not affect the real one."""
@@ -70,8 +75,11 @@ def _argument(value: object) -> str:
     """An argument as source: a function or class by its name, a ``timedelta`` in milliseconds."""
     if isinstance(value, timedelta):
         return exact_ms(value.total_seconds())
-    several = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
-    return on_source(value) if all(map(callable, several)) else constant_source(value)
+    return on_source(value) if callable(value) or _are_classes(value) else constant_source(value)
+
+
+def _are_classes(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(callable, value))  # pyright: ignore[reportUnknownArgumentType]
 
 
 def made_after(number: int, given: object) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from attrs import frozen
 
 EARLY = 1e-9
@@ -10,14 +12,44 @@ EARLY = 1e-9
 
 @frozen
 class Rate:
-    """One token in every ``interval`` seconds; at most ``burst`` tokens are kept."""
+    """One token in every ``interval`` seconds; at most ``burst`` tokens are kept.
+
+    With a ``window``, at most ``burst`` tokens are used in any stretch of that many seconds.
+    """
 
     interval: float
-    burst: int
+    burst: float
+    window: float | None = None
 
 
-class Bucket:
-    """The tokens of one key.
+class Tokens(Protocol):
+    """The tokens of one key. A call takes as many as its cost."""
+
+    rate: Rate
+
+    def wait(self, now: float, cost: float = 1, ahead: float = 0) -> float:
+        """Seconds until there are so many tokens, if calls that cost ``ahead`` in total are served before."""
+        raise NotImplementedError
+
+    def take(self, now: float, cost: float = 1) -> bool:
+        """Take the tokens, if there are enough."""
+        raise NotImplementedError
+
+    def correct(self, now: float, more: float, taken: float) -> None:
+        """The call that took its tokens at ``taken`` costs so much more, or less if ``more`` is negative."""
+        raise NotImplementedError
+
+    def full(self, now: float) -> bool:
+        """Whether all tokens are back."""
+        raise NotImplementedError
+
+    def changed(self, rate: Rate, now: float) -> Tokens:
+        """The tokens under another rate. No tokens are won by the change."""
+        raise NotImplementedError
+
+
+class Bucket(Tokens):
+    """A bucket of tokens.
 
     Example:
         >>> bucket = Bucket(Rate(interval=1.0, burst=2))
@@ -31,18 +63,31 @@ class Bucket:
         self.rate = rate
         self.full_at = float("-inf")
 
-    def wait(self, now: float, ahead: int = 0) -> float:
-        """Seconds until there is a token, if ``ahead`` other calls are served before."""
-        short = ahead + 1 - self.rate.burst
+    def wait(self, now: float, cost: float = 1, ahead: float = 0) -> float:
+        """As ``Tokens.wait``."""
+        short = ahead + cost - self.rate.burst
         return max(0.0, max(self.full_at, now) + short * self.rate.interval - now)
 
-    def take(self, now: float) -> bool:
-        """Take a token, if there is one."""
-        if self.wait(now) > EARLY:
+    def take(self, now: float, cost: float = 1) -> bool:
+        """As ``Tokens.take``."""
+        if self.wait(now, cost) > EARLY:
             return False
-        self.full_at = max(self.full_at, now) + self.rate.interval
+        self.full_at = max(self.full_at, now) + cost * self.rate.interval
         return True
 
+    def correct(self, now: float, more: float, taken: float) -> None:  # noqa: ARG002 - of the protocol
+        """As ``Tokens.correct``. The bucket may go into debt, which new tokens pay first."""
+        self.full_at = max(self.full_at, now) + more * self.rate.interval
+
     def full(self, now: float) -> bool:
-        """Whether all tokens are back."""
+        """As ``Tokens.full``."""
         return self.full_at <= now
+
+    def changed(self, rate: Rate, now: float) -> Tokens:
+        """As ``Tokens.changed``."""
+        missing = max(0.0, self.full_at - now) / self.rate.interval
+        left = min(self.rate.burst - missing, rate.burst)
+        new = Bucket(rate)
+        if left < rate.burst:
+            new.correct(now, rate.burst - left, now)
+        return new

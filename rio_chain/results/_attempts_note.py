@@ -27,6 +27,7 @@ _WORDS = {
     "exhausted": "no retry is left",
     "no_time": "no time is left for a retry",
     "not_retried": "this error is not retried",
+    "stopped": "the stop of the retry says so",
     "budget": "the budget allows no retry",
 }
 

@@ -30,10 +30,12 @@ Kind = Literal[
     "hedge_wasted",
     "hedge_denied",
     "retry_gave_up",
+    "retry_waits",
     "breaker_changed",
     "limit_waited",
     "limit_refused",
     "cache_hit",
+    "cache_stale",
     "cache_miss",
     "flight_joined",
     "batch_joined",
@@ -81,11 +83,12 @@ class Event:
     | `attempt_ended` | the function has returned; reported in the same context; `status`, `error`, `elapsed` |
     | `hedge_won`, `hedge_wasted` | a `.replica` has its answer: whether it came from this call beside the first |
     | `hedge_denied` | a budget did not allow a call beside the first |
-    | `retry_gave_up` | no further attempt is made; `reason` is `exhausted`, `no_time`, `not_retried` or `budget` |
+    | `retry_gave_up` | no other attempt: `reason` is `exhausted`, `no_time`, `not_retried`, `stopped` or `budget` |
+    | `retry_waits` | an attempt has failed, and the retry waits for `delay` before the next one |
     | `breaker_changed` | `reason` is the new state of the breaker: `open`, `half_open` or `closed` |
     | `limit_waited` | a call got its place after it waited for a `.limit`; `elapsed` is the wait |
     | `limit_refused` | a `.limit` refused a call |
-    | `cache_hit`, `cache_miss` | a `.cache` had an answer, or had none |
+    | `cache_hit`, `cache_stale`, `cache_miss` | a `.cache` had an answer, had an old one, or had none |
     | `flight_joined` | a call waits for the same call of another run |
     | `batch_joined` | a call waits for the call that a `.batch` makes for it and others |
     | `batch_sent` | that call is made, for `size` keys, as a call of the run that waited first |
@@ -120,6 +123,7 @@ class Event:
         chain: the name of the chain of the run, or its title with ``...`` in place of each constant. In a Request that
             a function returned, it is still the chain of the run.
         elapsed: the milliseconds that the run, call or wait took, if it has ended. Else None.
+        delay: for ``retry_waits``, the milliseconds until the next attempt. Else None.
         reason: see the kinds above.
         policy: the name of the policy, or the method that added it, such as ``limit``, if it has no name.
         beside: for the ``attempt_started`` of a hedge, or of a call of a ``race`` beside the first, the task with
@@ -153,6 +157,7 @@ class Event:
     beside: str | None = None
     size: int | None = None
     runs: tuple[int, ...] = ()
+    delay: float | None = None
 
     def __repr__(self) -> str:
         item = "" if self.item is None else f"[{self.item}]"

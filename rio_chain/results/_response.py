@@ -73,6 +73,7 @@ class Response:
             - ``"exhausted"``: no retry was left
             - ``"no_time"``: a timeout around the retry would have expired during the wait before the next attempt
             - ``"not_retried"``: the retry is not for this error
+            - ``"stopped"``: the ``stop`` of the retry returned True
             - ``"budget"``: a budget denied the retry
             - None: there is no retry around the task, the task did not fail, or something else ended it
         nested: the Outcome of the Request that the last call of the task returned. None if it returned no Request.

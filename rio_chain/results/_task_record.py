@@ -10,7 +10,7 @@ from rio_chain.results._error_summary import KEPT, add_error, summary_of
 
 Status = Literal["succeeded", "failed", "timed_out", "abandoned", "skipped", "cancelled"]
 
-GaveUp = Literal["exhausted", "no_time", "not_retried", "budget"]
+GaveUp = Literal["exhausted", "no_time", "not_retried", "stopped", "budget"]
 """Why a retry made no further attempt."""
 
 _STATUS_OF: tuple[tuple[type[Exception], Status], ...] = (

@@ -83,6 +83,9 @@ class Play:
             buffer=given.requests + given.warmup if given.buffer is None else given.buffer,
             abandon_after=milliseconds(given.abandon_after),
             aging=None if given.aging is None else milliseconds(given.aging),
+            fair=given.fair,
+            shed=given.shed,
+            shed_late=given.shed_late,
         )
         self._others = Draws(given.seed ^ 0x5EED)
         self._bare = _takes_nothing(self.stage.chain)
@@ -133,7 +136,8 @@ class Play:
         token = VISIT.set(visit)
         try:
             with unobserved():
-                ticket = self.balancer.post(request, priority=priority, **self._terms)
+                tenant = None if given.tenant is None else given.tenant(value)
+                ticket = self.balancer.post(request, priority=priority, tenant=tenant, **self._terms)
         except QueueFull as error:
             if counted >= 0:
                 ledger.refused(counted, error)

@@ -123,6 +123,8 @@ class Search:
 
     def _played(self, changes: Changes, requests: int) -> Simulation | None:
         """Simulate the chain with these changes, once. None if they are not acceptable; see ``played_anew``."""
+        limit = None if self.given.arrivals is None else self.given.arrivals.limit
+        requests = requests if limit is None else max(1, min(requests, limit - self.given.warmup))
         key = requests, tuple(sorted(changes.items()))
         if key not in self._known:
             self._known[key] = self.played_anew(changes, evolve(self.given, requests=requests, first=2 * FAR))

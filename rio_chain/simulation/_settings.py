@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import islice
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ from attrs import frozen
 
 from rio_chain._core.units import Duration, count, number, seconds, short_repr
 from rio_chain.errors import ChainDefinitionError
+from rio_chain.policies._checks import callback
 from rio_chain.simulation._arrivals import Arrivals, checked
 from rio_chain.simulation._stage import Backend
 
@@ -29,6 +30,10 @@ class Setting:
     deadline: float | None
     priority: float | Callable[[Any], float]
     aging: float | None
+    fair: bool | Mapping[Hashable, float]
+    tenant: Callable[[Any], Hashable] | None
+    shed: Any
+    shed_late: bool
     abandon_after: float
     inputs: tuple[Any, ...] | None
     warmup: int
@@ -47,6 +52,10 @@ def setting(
     deadline: Duration | None = None,
     priority: float | Callable[[Any], float] = 0,
     aging: Duration | None = None,
+    fair: bool | Mapping[Hashable, float] = False,
+    tenant: Callable[[Any], Hashable] | None = None,
+    shed: Any = None,
+    shed_late: bool = False,
     abandon_after: Duration = 30_000,
     inputs: Iterable[Any] | None = None,
     warmup: int = 0,
@@ -73,6 +82,10 @@ def setting(
         None if deadline is None else seconds(deadline, "deadline"),
         priority,
         None if aging is None else seconds(aging, "aging"),
+        fair,
+        None if tenant is None else callback(tenant, "tenant", "a function of the input that returns the tenant"),
+        shed,
+        shed_late,
         seconds(abandon_after, "abandon_after"),
         values,
         warmup,

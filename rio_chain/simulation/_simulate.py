@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from rio_chain._core.units import Duration, milliseconds, short_repr
 from rio_chain.chain._compose import Composed
@@ -74,6 +74,10 @@ def simulate(
     deadline: Duration | None = None,
     priority: float | Callable[[Any], float] = 0,
     aging: Duration | None = None,
+    fair: bool | Mapping[Hashable, float] = False,
+    tenant: Callable[[Any], Hashable] | None = None,
+    shed: Literal["lowest", "oldest"] | Callable[[Request[Any]], float] | None = None,
+    shed_late: bool = False,
     abandon_after: Duration = 30_000,
     inputs: Iterable[Any] | None = None,
     warmup: int = 0,
@@ -99,6 +103,10 @@ def simulate(
         deadline: the longest that waiting and running may take together.
         priority: a number, or a function of the input that returns one. Higher goes first. Default 0.
         aging: as for ``Balancer``.
+        fair: as for ``Balancer``.
+        shed: as for ``Balancer``.
+        shed_late: as for ``Balancer``.
+        tenant: a function of the input that returns the tenant of the request. Default: all are of one.
         abandon_after: as for ``Balancer``. Default 30,000.
         inputs: values to call the chain with; they are repeated if there are too few. Default: 0, 1, 2, ...
         warmup: this many requests come first and do not count, so that the queue reaches its usual length. Default 0.
@@ -122,20 +130,10 @@ def simulate(
     """
     require_statistics("simulate")
     given = setting(
-        backends,
-        requests=requests,
-        arrivals=arrivals,
-        workers=workers,
-        buffer=buffer,
-        queue_timeout=queue_timeout,
-        deadline=deadline,
-        priority=priority,
-        aging=aging,
-        abandon_after=abandon_after,
-        inputs=inputs,
-        warmup=warmup,
-        seed=seed,
-    )
+        backends, requests=requests, arrivals=arrivals, workers=workers, buffer=buffer, queue_timeout=queue_timeout,
+        deadline=deadline, priority=priority, aging=aging, fair=fair, tenant=tenant, shed=shed, shed_late=shed_late,
+        abandon_after=abandon_after, inputs=inputs, warmup=warmup, seed=seed,
+    )  # fmt: skip
     checked_chain(chain)
     return played(chain, given, offered_load(chain, given))
 

@@ -228,6 +228,20 @@ async def test_a_retry_reports_each_attempt_and_why_it_gave_up(world: World, see
     assert seen.of("request_ended")[0].error == "OSError"
 
 
+async def test_a_retry_reports_the_wait_that_follows(world: World, seen: Seen) -> None:
+    linear = Backoff(base=2, step=1, jitter="none")
+    await watched(world, seen, a(fails).retry(2, backoff=linear)(1))
+    assert [(event.task, event.attempt, round(event.delay or 0, 6)) for event in seen.of("retry_waits")] == [
+        ("a", 1, 2),
+        ("a", 2, 3),
+    ]
+    assert [(event.error, event.policy) for event in seen.of("retry_waits")] == [("OSError", "retry")] * 2
+    assert [kind for kind in seen.words() if "ended a" in kind or "waits" in kind] == [
+        "attempt_ended a 1 failed", "retry_waits a 1", "attempt_ended a 2 failed", "retry_waits a 2",
+        "attempt_ended a 3 failed",
+    ]  # fmt: skip
+
+
 async def test_why_a_retry_gives_up(world: World, seen: Seen) -> None:
     async with observed(world, seen) as balancer:
         await balancer.arun(a(fails).retry(1, on=ValueError)(1))

@@ -10,6 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from rio_chain import BalancerClosed, QueueFull, Task
 from rio_chain.balancer._admission import Admission
+from rio_chain.balancer._managed_admission import ManagedAdmission
 from rio_chain.balancer._priority_queue import Turn
 from rio_chain.engine._current_run import Run
 
@@ -21,9 +22,13 @@ class Model(RuleBasedStateMachine):
 
     turns = Bundle("turns")
 
-    @initialize(workers=st.integers(1, 3), buffer=st.integers(0, 6), aging=st.sampled_from([None, 1.0, 8.0]))
-    def begin(self, workers: int, buffer: int, aging: float | None) -> None:
+    @initialize(
+        workers=st.integers(1, 3), buffer=st.integers(0, 6), aging=st.sampled_from([None, 1.0, 8.0]), fair=st.booleans()
+    )
+    def begin(self, workers: int, buffer: int, aging: float | None, fair: bool) -> None:
         self.admission = Admission(workers, buffer, aging)
+        if fair and aging is None:  # with one tenant, shares change nothing
+            self.admission = ManagedAdmission(workers, buffer, None, {}, None, late=False)
         self.workers, self.buffer, self.aging = workers, buffer, aging
         self.at = 0
         self.line: list[Turn] = []
@@ -86,6 +91,9 @@ class Model(RuleBasedStateMachine):
     def take(self) -> object:
         """A run comes without a turn, and gets a slot or nothing."""
         turn = self.made(0)
+        if isinstance(self.admission, ManagedAdmission):  # it asks for a turn
+            assert not self.admission.take(turn.run)
+            return multiple()
         assert self.admission.take(turn.run) is (not self.closed and len(self.running) < self.workers)
         if turn.run not in self.admission.runs:
             return multiple()

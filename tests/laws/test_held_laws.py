@@ -16,7 +16,7 @@ from returns.result import Success
 from virtual_loops import on_asyncio
 
 from rio_chain import Chain, Outcome, Task, best, choose, fan_out, race, when
-from rio_chain.engine import _frames
+from rio_chain.engine import _ask
 from rio_chain.engine._remote_protocol import holds
 
 
@@ -106,7 +106,7 @@ def test_a_chain_does_the_same_where_values_stay_on_workers(chain: Chain[..., An
 def test_predicates_and_scores_are_asked_where_the_value_is() -> None:
     """Each kind of question goes to a worker, in one chain."""
     asked = list[str]()
-    ask_there = _frames.ask_there
+    ask_there = _ask.ask_there
 
     async def noted(*args: Any, **kwargs: Any) -> Any:
         asked.append(args[2])
@@ -122,11 +122,11 @@ def test_predicates_and_scores_are_asked_where_the_value_is() -> None:
             outcome = await chain(start)
         return outcome, remote.held
 
-    _frames.ask_there = noted
+    _ask.ask_there = noted
     try:
         outcome, held = on_asyncio(main)
     finally:
-        _frames.ask_there = ask_there
+        _ask.ask_there = ask_there
     assert outcome.unwrap() == chain(start).run().unwrap()
     assert asked == ["accept", "accept", "score", "score", "when"]
     assert held == 6

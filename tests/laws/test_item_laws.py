@@ -157,6 +157,60 @@ tolerance = st.sampled_from(["raise", "keep", "drop", at_least(1), at_least(3)])
 
 
 @settings(deadline=None, max_examples=150)
+@given(items, delays, limits, st.sampled_from(["raise", "stop"]), st.booleans(), st.integers(0, 25), loops)
+def test_each_ends_as_a_loop_does(  # noqa: PLR0917 - what is drawn
+    given: list[int], delays: tuple[int, ...], limit: int, on_error: Any, drops: bool, bound: int, run: Run
+) -> None:
+    """``take=`` a function, ``drop=`` and ``on_error="stop"`` give what a loop with ``break`` gives."""
+    chain = in_place(same) >> each(
+        Task(Work(delays, [])).named("work"),
+        limit=limit,
+        on_error=on_error,
+        drop=OddError if drops else None,
+        take=lambda value: value < 10 * bound,
+    )
+    outcome, wanted = run(chain, given), list[int]()
+    for one in results(given):
+        if isinstance(one, Failure):
+            if drops:
+                continue
+            if on_error == "raise":
+                # a later item may have failed first, so which failure it is depends on timing
+                assert isinstance(outcome.result, Failure)
+                return
+            break
+        if one.unwrap() >= 10 * bound:
+            break
+        wanted.append(one.unwrap())
+    if on_error == "raise" and isinstance(outcome.result, Failure):
+        assert any(isinstance(one, Failure) for one in results(given)), "an item beyond the end has failed before it"
+        assert not drops
+        return
+    assert outcome.result == Success(wanted)
+
+
+@settings(deadline=None, max_examples=100)
+@given(items, delays, limits, st.integers(1, 9), st.booleans(), loops)
+def test_each_takes_so_many_and_calls_no_more(  # noqa: PLR0917 - what is drawn
+    given: list[int], delays: tuple[int, ...], limit: int, most: int, ordered: bool, run: Run
+) -> None:
+    chain = in_place(same) >> each(
+        Task(Work(delays, [])).named("work"), limit=limit, ordered=ordered, drop=OddError, take=most
+    )
+    outcome = run(chain, given)
+    wanted, needed = list[int](), 0
+    for one in results(given):
+        if len(wanted) == most:
+            break
+        needed += 1
+        if isinstance(one, Success):
+            wanted.append(one.unwrap())
+    assert sorted(outcome.unwrap()) == sorted(wanted)
+    assert not ordered or outcome.unwrap() == wanted
+    assert outcome["work"].attempts == needed
+
+
+@settings(deadline=None, max_examples=150)
 @given(items, delays, limits, st.booleans(), tolerance, st.sampled_from(SOURCES), loops)
 def test_each_is_the_list_comprehension(  # noqa: PLR0917 - what is drawn
     given: list[int], delays: tuple[int, ...], limit: int, ordered: bool, on_error: Any, source: Any, run: Run

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from attrs import frozen
 from fake_clock import FakeClock
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +47,13 @@ backoffs = st.builds(
     base=st.floats(0, 1e6) | st.timedeltas(timedelta(0), timedelta(days=1)),
     factor=st.floats(1, 1e6),
     cap=st.floats(0, 1e7) | st.timedeltas(timedelta(0), timedelta(days=1)),
-    jitter=st.sampled_from(["full", "none", "decorrelated"]),
+    jitter=st.sampled_from(["full", "equal", "none", "decorrelated"]),
+) | st.builds(
+    Backoff,
+    base=st.floats(0, 1e6),
+    step=st.floats(0, 1e6),
+    cap=st.floats(0, 1e7),
+    jitter=st.sampled_from(["full", "equal", "none"]),
 )
 
 
@@ -56,8 +63,9 @@ def test_a_delay_stays_within_its_bounds(backoff: Backoff, retry: int, draw: flo
     assert 0 <= delay <= backoff.cap
     if backoff.jitter == "none":
         assert delay == backoff.bound(retry)
-    elif backoff.jitter == "full":
-        assert delay <= backoff.bound(retry)
+    elif backoff.jitter != "decorrelated":
+        assert backoff.least(retry) <= delay <= backoff.bound(retry)
+        assert backoff.least(retry) == (0 if backoff.jitter == "full" else backoff.bound(retry) / 2)
     else:
         assert delay >= min(backoff.base, backoff.cap)
         most = max(backoff.base, 3 * (backoff.base if previous is None else previous))
@@ -219,73 +227,103 @@ def test_a_limit_is_kept_and_nobody_is_forgotten(
 # --- Breaker ----------------------------------------------------------------------------------------------------
 
 
+@frozen
+class Rule:
+    """The arguments of a breaker, in seconds."""
+
+    failures: int = 3
+    ratio: float | None = None
+    least: int = 1
+    within: float | None = None
+    last: int | None = None
+    probes: int = 1
+
+    def breaker(self) -> Breaker:
+        within = None if self.within is None else self.within * 1000
+        fewest = None if self.ratio is None else self.least
+        rest: Any = {"window": 2000, "min_calls": fewest, "open_for": 1000, "successes": self.probes}
+        return Breaker(self.failures, ratio=self.ratio, within=within, last=self.last, **rest)
+
+    def too_many(self, calls: list[tuple[float, bool]], now: float) -> bool:
+        """Whether a breaker opens after these calls. The latest one has failed."""
+        if self.within is not None:
+            return sum(failed for at, failed in calls if now - at < self.within) >= self.failures
+        recent = [failed for _, failed in calls][-(self.last or len(calls)) :]
+        if self.ratio is not None:
+            if self.last is None:  # the window moves in ten steps
+                recent = [failed for at, failed in calls if math.floor(at / 0.2) > math.floor(now / 0.2) - 10]
+            return len(recent) >= self.least and sum(recent) >= self.ratio * len(recent)
+        if self.last is not None:
+            return sum(recent) >= self.failures
+        return len(recent) >= self.failures and all(recent[-self.failures :])
+
+
 class Model:
     """A breaker as one would tell it: all calls in a list."""
 
-    def __init__(self, failures: int, ratio: float | None, window: float, least: int, open_for: float) -> None:
-        self.failures, self.ratio, self.window, self.least, self.open_for = failures, ratio, window, least, open_for
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
         self.calls: list[tuple[float, bool]] = []
-        self.era = 0
-        self.opened: float | None = None
-        self.probe: int | None = None
+        self.era = self.good = self.opened = 0
+        self.until: float | None = None
+        self.probes: set[int] = set()
 
     def state(self, now: float) -> str:
-        if self.opened is None:
+        if self.until is None:
             return "closed"
-        return "open" if now < self.opened + self.open_for else "half_open"
+        return "open" if now < self.until else "half_open"
 
-    def turn(self, opened: float | None) -> None:
-        self.opened, self.probe, self.calls = opened, None, []
+    def turn(self, until: float | None) -> None:
+        self.until, self.probes, self.calls, self.good = until, set(), [], 0
         self.era += 1
 
     def enter(self, now: float, number: int) -> bool:
         state = self.state(now)
-        if state == "half_open" and self.probe is None:
-            self.probe = number
+        if state == "half_open" and len(self.probes) < self.rule.probes:
+            self.probes.add(number)
             return True
         return state == "closed"
 
     def end(self, now: float, number: int, era: int, how: str) -> None:
-        probe = self.probe == number
-        if probe:
-            self.probe = None
+        probe = number in self.probes
+        self.probes.discard(number)
         if era != self.era or how == "dropped":
             return
-        if probe:
-            self.turn(now if how == "failed" else None)
+        if how == "succeeded":
+            self.calls.append((now, False))
+            self.good += probe
+            if self.good == self.rule.probes:
+                self.turn(None)
             return
-        self.calls.append((now, how == "failed"))
-        if how == "failed" and self.too_many(now):
-            self.turn(now)
+        self.calls.append((now, True))
+        if probe or self.rule.too_many(self.calls, now):
+            self.turn(now + 1)
 
-    def too_many(self, now: float) -> bool:
-        if self.ratio is None:
-            last = self.calls[-self.failures :]
-            return len(last) == self.failures and all(failed for _, failed in last)
-        width = self.window / 10
-        recent = [failed for at, failed in self.calls if math.floor(at / width) > math.floor(now / width) - 10]
-        return len(recent) >= self.least and sum(recent) >= self.ratio * len(recent)
+
+rules = st.one_of(
+    st.builds(Rule, st.integers(1, 4), probes=st.integers(1, 3)),
+    st.builds(Rule, st.integers(1, 4), within=st.sampled_from([0.04, 0.3, 1.0]), probes=st.integers(1, 3)),
+    st.builds(Rule, st.integers(1, 3), last=st.integers(3, 6)),
+    st.builds(Rule, ratio=st.sampled_from([0.1, 0.5, 1.0]), least=st.integers(1, 5)),
+    st.builds(Rule, ratio=st.sampled_from([0.1, 0.5, 1.0]), least=st.integers(1, 3), last=st.integers(3, 6)),
+)
 
 
 @given(
-    st.integers(1, 4),
-    st.none() | st.sampled_from([0.1, 0.5, 1.0]),
-    st.integers(1, 5),
+    rules,
     st.lists(
         st.one_of(
             st.tuples(st.just("enter"), st.just(0)),
             st.tuples(st.just("enter"), st.just(0)),
             st.tuples(st.sampled_from(["succeeded", "failed", "failed", "dropped"]), st.integers(0, 5)),
             st.tuples(st.just("move"), st.sampled_from([0.05, 0.3, 1.0])),
+            st.tuples(st.just("half_open"), st.just(0)),
         ),
         max_size=80,
     ),
 )
-def test_a_breaker_does_as_its_model(
-    failures: int, ratio: float | None, least: int, script: list[tuple[str, Any]]
-) -> None:
-    breaker = Breaker(failures, ratio=ratio, window=2000, min_calls=least, open_for=1000)
-    model = Model(failures, ratio, 2.0, least, 1.0)
+def test_a_breaker_does_as_its_model(rule: Rule, script: list[tuple[str, Any]]) -> None:
+    breaker, model = rule.breaker(), Model(rule)
     clock = FakeClock(0.0)
     flying: list[tuple[int, int, Any]] = []
     breaker._time.now(clock)
@@ -293,6 +331,9 @@ def test_a_breaker_does_as_its_model(
         now = clock()
         if what == "move":
             clock.move(arg)
+        elif what == "half_open":
+            breaker.half_open()
+            model.turn(now)
         elif what == "enter":
             got = breaker.enter(Call(clock=clock))
             assert model.enter(now, number) is not isinstance(got, CircuitOpen)
@@ -302,7 +343,27 @@ def test_a_breaker_does_as_its_model(
             call, era, permit = flying.pop(arg % len(flying))
             getattr(permit, what)(*(() if what == "dropped" else (OSError(),)))
             model.end(now, call, era, what)
-        assert breaker.state == model.state(clock())
+        stats = breaker.stats()
+        assert (stats.state, stats.probes) == (model.state(clock()), len(model.probes))
+        assert stats.successes == (model.good if model.state(clock()) == "half_open" else 0)
+
+
+@given(st.integers(1, 4), st.lists(st.tuples(st.integers(0, 9), st.booleans(), st.sampled_from([0.0, 0.4, 2.0]))))
+def test_the_states_of_keys_are_bounded_and_independent(most: int, script: list[tuple[int, bool, float]]) -> None:
+    """With room for all keys, each key has the state of a breaker of its own."""
+    clock = FakeClock(0.0)
+    few, many = (Breaker(2, key=str, keys=keys, open_for=1000) for keys in (most, 10))
+    alone = {key: Breaker(2, open_for=1000) for key in range(10)}
+    for key, failed, move in script:
+        for breaker, call in ((few, key), (many, key), (alone[key], None)):
+            got = breaker.enter(Call(key=call, clock=clock))
+            if not isinstance(got, CircuitOpen):
+                got.failed(OSError()) if failed else got.succeeded(1)
+        clock.move(move)
+        assert len(few._circuits) <= most
+        for other, one in alone.items():
+            one._time.follow(clock)
+            assert many.state_of(other) == one.state
 
 
 # --- Budget, Quantile, Cache, SingleFlight ---------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenacity import wait_fixed
+from tenacity import stop_after_delay, wait_fixed
 
 import rio_chain
 from rio_chain import (
@@ -128,9 +128,10 @@ waits = st.sampled_from([None, wait_fixed(1), ever_longer, partial(seconds)]) | 
     base=maybe_zero,
     factor=st.integers(1, 9) | st.floats(1, 9),
     cap=maybe_zero,
-    jitter=st.sampled_from(["full", "none", "decorrelated"]),
+    jitter=st.sampled_from(["full", "equal", "none", "decorrelated"]),
     max_retry_after=st.none() | maybe_zero,
 )
+waits |= st.builds(Backoff, base=maybe_zero, step=maybe_zero, cap=maybe_zero, jitter=st.sampled_from(["equal", "none"]))
 classes = st.sampled_from([Exception, OSError, TimeoutError, Outer.Inner])
 several = st.lists(classes, min_size=1, max_size=3).map(tuple)
 functions = st.sampled_from(tests)
@@ -159,22 +160,28 @@ def call(*args: st.SearchStrategy[Any], **kwargs: st.SearchStrategy[Any]) -> st.
 
 keys = st.sampled_from([None, by_host, partial(by_host)])
 ARGUMENTS: dict[str, st.SearchStrategy[Given]] = {
-    "timeout": call(durations),
+    "timeout": call(durations | st.sampled_from([by_host, partial(by_host)])),
     "retry": call(
         st.integers(0, 10**6),
         on=errors | by_class,
         backoff=waits,
         accept=st.none() | functions,
         retry_after=st.none() | st.sampled_from([asked_for, partial(later, 4)]),
+        stop=st.none() | st.sampled_from([stop_after_delay(2), by_host]),
     ),
     "accept": call(functions),
     "replica": call(
         st.integers(3, 9),
-        after=st.none() | maybe_zero | st.builds(Quantile),
+        after=st.none()
+        | maybe_zero
+        | st.builds(Quantile)
+        | st.lists(st.none() | maybe_zero, min_size=1, max_size=2)
+        | st.sampled_from([by_host, partial(by_host)]),
         to=st.lists(st.sampled_from([Task(f), f, Task(f).timeout(5) >> Task(len)]), max_size=2),
         pick=picks,
+        on=errors,
     ),
-    "breaker": call(st.builds(Breaker, on=several, name=st.just("payments")) | gates),
+    "breaker": call(st.builds(Breaker, on=errors, name=st.just("payments"), key=keys) | gates),
     "limit": call(st.builds(Limit, st.integers(1, 9), rate=st.none() | st.integers(1, 9), key=keys) | gates),
     "budget": call(st.builds(Budget)),
     "cache": call(st.builds(Cache, durations, key=keys)),
@@ -204,7 +211,9 @@ def functions_in(value: Any) -> Iterator[Any]:
 def shared_in(chain: AnyChain) -> Iterator[tuple[str, Any]]:
     """The objects with state in a chain, by the names under which they are in its repr."""
     for node in walk(chain.node):
-        if isinstance(node, Scope) and not hasattr(node.policy, "__attrs_attrs__"):
+        if isinstance(node, Scope) and node.policy.members:
+            yield "limits", node.policy.members
+        elif isinstance(node, Scope) and not hasattr(node.policy, "__attrs_attrs__"):
             found = re.fullmatch(r"\.\w+\((\w+)\)", node.policy.source())
             assert found is not None
             yield found[1], node.policy

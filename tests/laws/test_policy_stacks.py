@@ -21,7 +21,7 @@ from conformance.harness import pause
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from rio_chain import Backoff, Breaker, Cache, Chain, Outcome, Task, TaskTimedOut, current_attempt
+from rio_chain import Backoff, Breaker, Cache, Chain, Limit, Outcome, Task, TaskTimedOut, current_attempt
 
 RUNS = 3  # requests one after the other, so that breakers and caches have something to remember
 PAUSE = 40.0  # milliseconds between them
@@ -51,12 +51,18 @@ plain = st.one_of(
     st.builds(Layer, st.just("timeout"), st.sampled_from([1, 5, 15, 33, 70, 120])),
     st.builds(Layer, st.just("retry"), st.integers(0, 3)),
     st.builds(Layer, st.just("rest"), st.integers(1, 3)),
+    st.builds(Layer, st.just("by input"), st.sampled_from([5, 33, 120])),
+    st.builds(Layer, st.just("linear"), st.integers(1, 3)),
+    st.builds(Layer, st.just("stopped"), st.integers(1, 3)),
+    st.builds(Layer, st.just("in turn, on"), st.integers(2, 3)),
     st.builds(Layer, st.just("accept"), st.integers(1, 4)),
     st.builds(Layer, st.just("or_else")),
     st.builds(Layer, st.just("or_task")),
     st.builds(Layer, st.just("in turn"), st.integers(1, 3)),
     st.builds(Layer, st.just("breaker"), st.integers(1, 3)),
     st.builds(Layer, st.just("cache"), st.sampled_from([20, 100])),
+    st.builds(Layer, st.just("window"), st.sampled_from([15, 60])),
+    st.builds(Layer, st.just("tokens"), st.sampled_from([20, 70])),
 )
 races = st.builds(Layer, st.sampled_from(["parallel", "hedge"]), st.integers(2, 3))
 
@@ -69,8 +75,12 @@ def hedged(draw: st.DrawFn) -> list[Layer]:
     might answer the first before the others have begun.
     """
     race = draw(races)
-    alone = plain.filter(lambda layer: layer.kind != "in turn")
-    inside = alone.filter(lambda layer: layer.kind not in {"breaker", "cache"}) if race.kind == "parallel" else alone
+    alone = plain.filter(lambda layer: not layer.kind.startswith("in turn"))
+    inside = (
+        alone.filter(lambda layer: layer.kind not in {"breaker", "cache", "window", "tokens"})
+        if race.kind == "parallel"
+        else alone
+    )
     return [*draw(st.lists(inside, max_size=3)), race, *draw(st.lists(alone, max_size=3))]
 
 
@@ -131,6 +141,10 @@ def chain_of(layers: list[Layer], main: Scripted, spare: Scripted) -> Chain[[int
             "timeout": lambda c, n=n, share=share: c.timeout(n + share),
             "retry": lambda c, n=n: c.retry(n, backoff=None),
             "rest": lambda c, n=n, share=share: c.retry(n, backoff=Backoff(7 + share, 2, 1000, "none")),
+            "by input": lambda c, n=n, share=share: c.timeout(lambda _: n + share),
+            "linear": lambda c, n=n, share=share: c.retry(n, backoff=Backoff(7 + share, step=5, jitter="none")),
+            "stopped": lambda c, n=n: c.retry(9, backoff=None, stop=lambda state: state.attempt_number > n),
+            "in turn, on": lambda c, n=n: c.replica(n, after=[None], on=is_backend_error),
             "accept": lambda c, n=n: c.accept(partial(below, n)),
             "or_else": lambda c: c.or_else(-1),
             "or_task": lambda c, number=number: c.or_else(Task(spare.fetch).named(f"spare{number}")),
@@ -139,10 +153,22 @@ def chain_of(layers: list[Layer], main: Scripted, spare: Scripted) -> Chain[[int
             "hedge": lambda c, n=n, share=share: c.replica(n, after=11 + share),
             "breaker": lambda c, n=n, share=share: c.breaker(Breaker(n, open_for=50 + share)),
             "cache": lambda c, n=n, share=share: c.cache(Cache(n + share, key=lambda x: x % 2)),
+            "window": lambda c, n=n, share=share: c.limit(Limit(rate=2, per=n + share, window="sliding")),
+            "tokens": lambda c, n=n, share=share: c.limit(
+                Limit(rate=3, per=n + share, cost=lambda _: 2, actual=used), Limit(9)
+            ),
         }[layer.kind]
         chain = wrap(chain)
     made: Chain[[int], int] = chain
     return made
+
+
+def is_backend_error(error: Any) -> bool:
+    return isinstance(error, BackendError)
+
+
+def used(value: int) -> int:
+    return value % 4
 
 
 def below(limit: int, value: int) -> bool:
@@ -263,13 +289,14 @@ def timeout(inner: Step, ms: float) -> Step:
     return call
 
 
-def retry(inner: Step, retries: int, base: float | None) -> Step:
+def retry(inner: Step, retries: int, base: float | None, step: float | None = None) -> Step:
     def call(model: Model, x: int, limit: float) -> int:
         for number in range(retries):
             try:
                 return inner(model, x, limit)
             except Failed as failed:
-                rest = 0.0 if base is None else min(1000, base * 2**number)
+                grown = 0.0 if base is None else base * 2**number if step is None else base + step * number
+                rest = min(1000, grown)
                 if not failed.retryable or model.now + rest >= limit:
                     raise
                 model.wait(rest, limit)
@@ -298,13 +325,15 @@ def or_else(inner: Step, other: Step) -> Step:
     return call
 
 
-def in_turn(inner: Step, count: int) -> Step:
+def in_turn(inner: Step, count: int, *, named: bool = False) -> Step:
     def call(model: Model, x: int, limit: float) -> int:
         first: Failed | None = None
         for _ in range(count):
             try:
                 return inner(model, x, limit)
             except Failed as failed:
+                if named and not failed.what.text.startswith("BackendError"):
+                    raise
                 first = first or failed
         assert first is not None
         raise first
@@ -348,11 +377,43 @@ def cache(inner: Step, ttl: float) -> Step:
     return call
 
 
+def window(inner: Step, per: float) -> Step:
+    starts: list[float] = []
+
+    def call(model: Model, x: int, limit: float) -> int:
+        if len(starts) > 1 and starts[-2] + per > model.now:
+            model.wait(starts[-2] + per - model.now, limit)
+        starts.append(model.now)
+        return inner(model, x, limit)
+
+    return call
+
+
+def tokens(inner: Step, per: float) -> Step:
+    level, last = [3.0], [0.0]
+
+    def call(model: Model, x: int, limit: float) -> int:
+        def refill() -> None:
+            level[0], last[0] = min(3.0, level[0] + (model.now - last[0]) * 3 / per), model.now
+
+        refill()
+        if level[0] < 2:
+            model.wait((2 - level[0]) * per / 3, limit)
+            refill()
+        level[0] -= 2
+        value = inner(model, x, limit)
+        refill()
+        level[0] += 2 - used(value)
+        return value
+
+    return call
+
+
 def model_of(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Step:
     step, other = backend("main", main), backend("spare", spare)
     for layer, share in unique(layers):
         n = layer.number
-        step = {
+        wrap: Callable[..., Step] = {
             "timeout": lambda s, n=n, share=share: timeout(s, n + share),
             "retry": lambda s, n=n: retry(s, n, None),
             "rest": lambda s, n=n, share=share: retry(s, n, 7 + share),
@@ -360,9 +421,16 @@ def model_of(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> Step
             "or_else": lambda s: or_else(s, lambda _m, _x, _l: -1),
             "or_task": lambda s: or_else(s, other),
             "in turn": lambda s, n=n: in_turn(s, n),
+            "by input": lambda s, n=n, share=share: timeout(s, n + share),
+            "linear": lambda s, n=n, share=share: retry(s, n, 7 + share, 5),
+            "stopped": lambda s, n=n: retry(s, n, None),
+            "in turn, on": lambda s, n=n: in_turn(s, n, named=True),
             "breaker": lambda s, n=n, share=share: breaker(s, n, 50 + share),
             "cache": lambda s, n=n, share=share: cache(s, n + share),
-        }[layer.kind](step)
+            "window": lambda s, n=n, share=share: window(s, n + share),
+            "tokens": lambda s, n=n, share=share: tokens(s, n + share),
+        }[layer.kind]
+        step = wrap(step)
     return step
 
 

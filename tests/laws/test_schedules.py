@@ -274,7 +274,7 @@ LOST_ITEM = Lost(
     "Results",
     "add",
     (
-        ("        del strand\n        if value is not DROPPED:\n", "        if value is not DROPPED:\n"),
+        ("        del strand\n        if value is not DROPPED and", "        if value is not DROPPED and"),
         (
             "            self.found[number] = value\n\n    async def value",
             """            found = {**self.found, number: value}

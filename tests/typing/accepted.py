@@ -32,6 +32,7 @@ from rio_chain import (
     Success,
     Task,
     TaskTimedOut,
+    Ticket,
     at_least,
     best,
     choose,
@@ -307,6 +308,13 @@ assert_type(safely.replica(2, after=20), Chain[[User], bytes])
 assert_type(user.replica(2, after=timedelta(seconds=1))(42, tries=2), Request[User])
 assert_type(safely.replica(2, after=Quantile(0.95), pick=first(accept=bool)), Chain[[User], bytes])
 assert_type(safely.replica(3, after=None, pick=quorum(2)), Chain[[User], bytes])
+assert_type(safely.replica(3, after=[10, None], on=OSError), Chain[[User], bytes])
+assert_type(safely.replica(3, after=lambda n: 10 * n, on=lambda error: error.args != ()), Chain[[User], bytes])
+assert_type(safely.timeout(lambda user: 100), Chain[[User], bytes])
+assert_type(
+    safely.retry(3, backoff=Backoff(step=10), stop=lambda state: state.attempt_number > 2), Chain[[User], bytes]
+)
+assert_type(Quantile(key=str).state_of("a").value, float | None)
 assert_type(safely.replica(to=[safely.timeout(5)], pick=best(len, within=20)), Chain[[User], bytes])
 assert_type(safely.replica(to=[Task(order_query)])(User()), Request[bytes | str])
 assert_type(safely.replica(3, to=[order_query])(User()), Request[bytes | str])
@@ -318,6 +326,24 @@ assert_type((user >> race(a, safely))(1), Request[list[int] | bytes])
 
 # --- policies with state --------------------------------------------------------------------------------------------
 
+for_each_host = Breaker(
+    last=20,
+    successes=2,
+    on=lambda error: error.args != (),
+    exclude=KeyError,
+    open_for=lambda error, times: 100 * times,
+    key=str,
+)
+assert_type(safely.breaker(for_each_host), Chain[[User], bytes])
+assert_type(for_each_host.stats(key="a").failures, int)
+assert_type(safely.cache(Cache(5, stale=timedelta(hours=1), when=bool)), Chain[[User], bytes])
+fairly = Balancer(fair={"gold": 3, 7: 0.5}, shed=lambda request: len(str(request)), shed_late=True)
+assert_type(fairly.post(safely(User()), tenant=("eu", 7)), Ticket[bytes])
+assert_type(fairly.map(safely, [User()], tenant="gold"), Iterator[Outcome[bytes]])
+tokens = Limit(rate=90_000, per=60_000, cost=len, actual=len, window="sliding", queue=5, aging=100)
+tokens.update(concurrency=5, rate=None, wait=20)
+assert_type(tokens.has_capacity(3.5, key="tea"), bool)
+assert_type(safely.limit(Limit(10), tokens), Chain[[User], bytes])
 guarded = safely.chaos(Chaos(0.1, latency=5)).limit(Limit(10)).breaker(Breaker()).accept(bool)
 assert_type(guarded, Chain[[User], bytes])
 assert_type(
@@ -381,6 +407,11 @@ assert_type((Task(numbers) >> each(by_id, limit=5))("1 2"), Request[list[User]])
 assert_type((Task(async_numbers) >> each(by_id, on_error="drop"))("1 2"), Request[list[User]])
 assert_type(each(by_id, on_error=at_least(2))([1, 2]), Request[list[User]])
 assert_type(each(by_id, on_error="keep")([1, 2]), Request[list[Result[User, Any]]])
+assert_type(each(by_id, time_limit=timedelta(seconds=1), on_timeout="keep")([1, 2]), Request[list[User]])
+assert_type(each(by_id, on_error="keep", time_limit=5)([1]), Request[list[Result[User, Any]]])
+assert_type(settle(a, b, time_limit=5), Chain[[User], tuple[Result[list[int], Any], Result[list[str], Any]]])
+assert_type(fan_out(a, a, need=1, time_limit=5)(User()), Request[tuple[list[int], ...]])
+assert_type(fan_out(x=a, y=a, need=1, time_limit=5)(User()), Request[dict[str, list[int]]])
 assert_type((Task(numbers) >> each(Task(doubled)) >> reduce(total, 0.0))("1"), Request[float])
 assert_type((Task(numbers) >> each(Task(doubled)) >> reduce(lambda a, b: a + b, initial=0.0))("1"), Request[float])
 assert_type(each(Task(doubled)).then(reduce(lambda a, b: a + b, initial=0))([1]), Request[int])
@@ -447,3 +478,9 @@ async def mapped(balancer: Balancer) -> None:
         assert_type(outcome.value, bytes)
     assert_type(balancer.stream(safely(User()), values=True), Stream[bytes])
     assert_type(safely(User()).stream(values=True).outcome.value, bytes)
+
+
+assert_type(each(user, on_error="stop", drop=OSError, take=3)([1]), Request[list[User]])
+assert_type(
+    each(user, drop=lambda error: error.args != (), take=lambda found: found != User())([1]), Request[list[User]]
+)

@@ -12,7 +12,7 @@ import pytest
 
 from rio_chain import Breaker, Cache, ChainDefinitionError, Limit, Quantile, Task, fan_out
 from rio_chain.inspect.live._screen import LineOutput
-from rio_chain.simulation import Advice, LatencyModel, _search, advise, poisson, simulate
+from rio_chain.simulation import Advice, LatencyModel, _search, advise, poisson, simulate, trace
 from rio_chain.simulation._changed_source import written
 from rio_chain.simulation._policy_changes import Change, changed, task_policies
 from rio_chain.simulation._settings import setting
@@ -152,6 +152,29 @@ def test_a_task_that_is_never_slow_is_left_as_it_is() -> None:
     backends = {"fetch": SLOW, "store": LatencyModel.constant(5)}
     advice = advise(plain >> Task(store), backends, requests=1000)
     assert set(advice.changes) == {"fetch"}
+
+
+def test_a_trace_that_is_shorter_than_the_search_is_used_as_far_as_it_goes() -> None:
+    advice = advise(plain, SLOW_AT_TIMES, arrivals=trace([10 * i for i in range(900)]), warmup=100)
+    assert advice.comparison.simulations["now"].requests == 800
+    assert advice.extra_load <= 0.05
+
+
+@pytest.mark.parametrize(("extra_load", "text"), [(1, "Task(fetch).replica(2)"), (0.0, "")])
+def test_the_extremes_of_the_extra_load(extra_load: float, text: str) -> None:
+    advice = advise(plain, SLOW_AT_TIMES, extra_load=extra_load, requests=1000)
+    assert advice.changes.get("fetch", "") == text
+
+
+@pytest.mark.parametrize("make", [Task, lambda fn: Task(fn).named("x")], ids=["plain", "named"])
+def test_a_blocking_function_and_a_named_task_are_advised_too(make: Any) -> None:
+    def blocking(number: int) -> int:
+        raise NotImplementedError
+
+    task = make(blocking)
+    [name] = [each.name for each in task.plan().tasks]
+    advice = advise(task, {name: SLOW}, requests=2000)
+    assert set(advice.changes) == {name}
 
 
 def test_a_hedge_that_is_there_is_changed() -> None:

@@ -6,6 +6,7 @@ import pytest
 from refusals import refused
 
 from rio_chain import (
+    Backoff,
     Breaker,
     Budget,
     Cache,
@@ -69,6 +70,15 @@ class TestState:
         refused(lambda: task.accept(two), rule + ", and `two(x, y)` can't be called with just one argument")
 
 
+class TestTimeout:
+    def test_what_is_no_duration_and_no_function(self) -> None:
+        refused(
+            lambda: task.timeout("soon"), "`ms` must be a finite number of milliseconds (or a timedelta), more than 0"
+        )
+        refused(lambda: task.timeout(later), "`ms` must be milliseconds, or a function of the input; got the async fu")
+        refused(lambda: task.timeout(Task(one)), "`ms` must be milliseconds, or a function of the input")
+
+
 class TestReplica:
     def test_how_many(self) -> None:
         for n in (0, -1, True, 1.5, "2"):
@@ -85,6 +95,30 @@ class TestReplica:
             "`after` must be a finite number of milliseconds (or a timedelta), 0 or more, a Quantile(0.95), or None "
             f"for one call at a time; got {after!r}",
         )
+
+    def test_after_of_several_calls(self) -> None:
+        refused(lambda: task.replica(2, after=[]), "a list of `after` needs at least one delay; got an empty one")
+        refused(lambda: task.replica(3, after=[1, -2]), "`after` must be a finite number of milliseconds")
+        refused(
+            lambda: task.replica(2, after=[1, 2]),
+            "`after` must have at most 1 delays, one for each call after the first; got 2",
+        )
+        refused(lambda: task.replica(2, after=Quantile), "`after` must be a finite number of milliseconds")
+        refused(lambda: task.replica(2, after=later), "`after` must be a function of the number of the call, or a fin")
+        refused(lambda: task.replica(2, after=two), "`after` must be a function of the number of the call, or a finit")
+
+    def test_on(self) -> None:
+        rule = "`on` must be an exception class, a tuple of them, or a function of the error"
+        for on in (3, (), None, int):
+            refused(lambda on=on: task.replica(2, on=on), rule)
+
+    def test_a_quantile_with_and_without_a_key(self) -> None:
+        refused(lambda: Quantile(key=3), "`key` must be a function of the input that returns something hashable, or")
+        refused(lambda: Quantile(key=str, keys=0), "`keys` must be a whole number, 1 or more; got 0")
+        refused(lambda: Quantile(key=str, idle=-1), "`idle` must be a finite number of milliseconds")
+        refused(Quantile(key=str).value, "this quantile has a `key`, so each key has its own value: use state_of(key)")
+        refused(lambda: Quantile(key=str).add(1), "this quantile has a `key`")
+        refused(lambda: Quantile().state_of("a"), "this quantile has no `key`, so it has one value for all calls; got")
 
     def test_other_places(self) -> None:
         rule = "`to` takes a list of Tasks, Chains or functions; got "
@@ -133,6 +167,22 @@ class TestOn:
         refused(lambda: task.retry(1, on={}), "`on` must be an exception class or a tuple of them; got ()")
         refused(lambda: task.retry(1, on={int: None}), "`on` must be an exception class or a tuple of them; got ")
         refused(lambda: task.retry(1, on={OSError: 5}), "`backoff` must be a Backoff, such as Backoff(base=50)")
+
+    def test_a_stop(self) -> None:
+        rule = "`stop` must be a tenacity stop, or a function of such a state that returns True or False"
+        refused(lambda: task.retry(1, stop=3), rule + "; got 3")
+        refused(lambda: task.retry(1, stop=later), rule + "; got the async function `later`")
+        refused(lambda: task.retry(1, stop=two), rule + ", and `two` can't be called with just one argument")
+
+    def test_a_backoff_that_contradicts_itself(self) -> None:
+        refused(
+            lambda: Backoff(base=1, factor=3, step=5), "give `factor` or `step`, not both: a wait grows by a factor"
+        )
+        refused(lambda: Backoff(step=5, jitter="decorrelated"), "`step` has no effect with jitter='decorrelated'")
+        refused(lambda: Backoff(step=-1), "`step` must be a finite number of milliseconds (or a timedelta), 0 or more")
+        refused(
+            lambda: Backoff(jitter="half"), "`jitter` must be 'full', 'equal', 'none' or 'decorrelated'; got 'half'"
+        )  # type: ignore[arg-type]
 
     def test_what_the_server_says(self) -> None:
         rule = "`retry_after` must be a function of the error that returns how long to wait"

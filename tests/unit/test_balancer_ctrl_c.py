@@ -81,11 +81,12 @@ def test_wherever_it_comes_in_a_call_the_slot_is_free_again(
 
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("terms", [{}, {"queue_timeout": SECONDS}], ids=["no limit", "a limit"])
+@pytest.mark.parametrize("options", [{}, {"fair": True, "shed": "oldest", "shed_late": True}], ids=["plain", "managed"])
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_wherever_it_comes_in_a_post_that_has_to_wait_nobody_is_left_in_the_line(
-    executor: str, terms: dict[str, Any], error: type[BaseException]
+    executor: str, options: dict[str, Any], terms: dict[str, Any], error: type[BaseException]
 ) -> None:
-    with Balancer(executor, workers=1) as balancer:
+    with Balancer(executor, workers=1, **options) as balancer:
 
         def once(interruption: Interruption) -> None:
             gate = threading.Event()

@@ -180,3 +180,25 @@ def test_a_body_may_close_another_balancer(executor: str) -> None:
     with Balancer(executor) as balancer:
         assert balancer.run(Task(closes)(other)).unwrap() is None
     assert " closed: " in repr(other)
+
+
+# --- fair and shed ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"fair": 3}, "`fair` must be True, or a dict from a tenant to its weight, as in fair={'gold': 3}; got 3"),
+        ({"fair": {"gold": 0}}, "`fair['gold']` must be a finite number, more than 0; got 0"),
+        ({"fair": {"gold": -1}}, "`fair['gold']` must be a finite number, more than 0; got -1"),
+        ({"fair": {"gold": float("nan")}}, "`fair['gold']` must be a finite number, more than 0; got nan"),
+        ({"fair": True, "aging": 5}, "`fair` and `aging` contradict each other"),
+        ({"shed": "newest"}, "`shed` must be 'lowest', 'oldest', or a function of the Request"),
+        ({"shed": 3}, "`shed` must be 'lowest', 'oldest', or a function of the Request"),
+        ({"shed_late": 1}, "`shed_late` must be True or False; got 1"),
+    ],
+)
+def test_what_fair_and_shed_can_not_be(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ChainDefinitionError) as caught:
+        Balancer(**options)
+    assert text in str(caught.value)

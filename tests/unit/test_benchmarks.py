@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from benchmarks import chart, gate, gated, groups, ours
+from benchmarks import chart, gate, gated, groups, ours, overload
 from benchmarks.by_hand import on_asyncio, on_trio
 from benchmarks.growth.fit import exponent
 from benchmarks.measure import Case, Effort, on_loop, plain
@@ -233,3 +233,24 @@ def test_the_chart_is_an_accessible_picture_for_light_and_dark() -> None:
 def test_the_chart_needs_the_peers() -> None:
     with pytest.raises(SystemExit, match="--only peers"):
         chart.drawn({"tables": []})
+
+
+# --- overload ---------------------------------------------------------------------------------------------------
+
+
+def test_the_picture_of_overload_has_both_runs_and_the_figures() -> None:
+    def answers(good: int) -> list[dict[str, Any]]:
+        return [
+            {"at": k * overload.SECONDS / 300, "customer": "few" if k % 10 == 0 else "many", "ms": 50.0}
+            | {"status": 200 if k % 10 < good else 503}
+            for k in range(300)
+        ]
+
+    found = {"capacity": 150 / overload.SECONDS, "before": answers(0), "after": answers(5)}
+    assert overload.figures(found, "after") == pytest.approx({"goodput": 1, "few": 1, "few_p50": 50})
+    assert overload.figures(found, "before")["goodput"] == 0
+    assert sum(overload.line(found, "after")) * overload.STEP == 150
+    root = ET.fromstring(overload.drawn(found))  # noqa: S314 - our own
+    name = "{http://www.w3.org/2000/svg}"
+    assert "after: 100 % of that in time" in (root.findtext(f"{name}desc") or "")
+    assert [line.get("class") for line in root.iter(f"{name}polyline")] == ["before", "after"]

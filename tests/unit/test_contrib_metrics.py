@@ -102,8 +102,9 @@ def test_a_metric_has_up_to_a_thousand_series_with_those_that_are_other() -> Non
         kept.recorder(event("cache_hit", task=f"user {number}"))
     kept.recorder(event("cache_hit", task="user 7"))
     kept.recorder(event("cache_miss", task="one more"))
+    kept.recorder(event("cache_stale", task="one more"))
     assert kept.counts["rio_chain.cache", ("page", "user 7", "hit")] == 2
-    assert kept.counts["rio_chain.cache", (OTHER, OTHER, "hit")] == 502
+    assert kept.counts["rio_chain.cache", (OTHER, OTHER, "hit")] == 503
     assert kept.counts["rio_chain.cache", (OTHER, OTHER, "miss")] == 1
     assert len(kept.counts) == MOST_SERIES
     kept.recorder(event("hedge_won", task="one more"))  # each metric has a thousand of its own

@@ -2,13 +2,27 @@
 
 import pickle
 import re
+from collections.abc import Callable
 from operator import add
 from typing import Any
 
 import pytest
 from refusals import refused
 
-from rio_chain import Cache, Task, at_least, choose, each, expand, fan_out, reduce, when
+from rio_chain import (
+    Cache,
+    ChainDefinitionError,
+    Task,
+    at_least,
+    choose,
+    each,
+    expand,
+    fan_out,
+    reduce,
+    settle,
+    star,
+    when,
+)
 
 
 def one(x: Any) -> Any:
@@ -27,6 +41,9 @@ def yields(x: Any) -> Any:
     yield x
 
 
+any_each: Any = each
+any_settle: Any = settle
+any_fan_out: Any = fan_out
 task: Any = Task(one)  # wrong calls are the point here, and type checkers would refuse them
 f: Any = one
 
@@ -43,11 +60,32 @@ class TestEach:
         refused(lambda: each(task, limit=limit), "`limit` must be a whole number, 1 or more; got ")
         refused(lambda: expand(task, limit=limit), "`limit` must be a whole number, 1 or more; got ")
 
-    @pytest.mark.parametrize("on_error", ["stop", None, True, 3, at_least, OSError])
+    @pytest.mark.parametrize("on_error", ["end", None, True, 3, at_least, OSError])
     def test_on_error(self, on_error: Any) -> None:
-        rule = '`on_error` must be "raise", "keep", "drop" or at_least(n); got '
+        rule = '`on_error` must be "raise", "keep", "drop", "stop" or at_least(n); got '
         refused(lambda: each(task, on_error=on_error), rule)
-        refused(lambda: expand(task, on_error=on_error), rule)
+        refused(lambda: expand(task, on_error=on_error), rule.replace(', "stop"', ""))
+        refused(lambda: expand(task, on_error="stop"), rule.replace(', "stop"', ""))  # type: ignore[call-overload]
+
+    def test_drop(self) -> None:
+        rule = "`drop` must be an exception class"
+        for build in (each, expand):
+            make: Any = build
+            for drop in (3, (), int, later):
+                refused(lambda make=make, drop=drop: make(task, drop=drop), rule)
+            rule_of_both = "`drop` leaves out some failures, and on_error='drop' leaves out all of them"
+            refused(lambda make=make: make(task, drop=OSError, on_error="drop"), rule_of_both)
+            refused(lambda make=make: make(task, drop=OSError, on_error=at_least(2)), rule_of_both[:40])
+
+    def test_take(self) -> None:
+        rule = "`take` must be a whole number, 1 or more, or a function of a value that returns True or False; got "
+        for take in (0, -1, True, 1.5, "2"):
+            refused(lambda take=take: any_each(task, take=take), rule)
+        refused(lambda: any_each(task, take=later), "`take` must be a whole number, or a function of a value that re")
+        refused(lambda: any_each(task, take=two), "`take` must be a whole number, or a function of a value that retu")
+        refused(
+            lambda: each(task, on_error=at_least(3), take=2), "`take` ends it after 2 values, and at_least(3) needs"
+        )
 
     def test_the_other_options(self) -> None:
         refused(lambda: each(task, ordered=1), "`ordered` must be True or False; got 1")
@@ -60,6 +98,9 @@ class TestEach:
             "each(Task(one), limit=3, ordered=False, on_error='keep')",
             "each(Task(one), on_error=at_least(2)).timeout(100).retry(2)",
             "each(each(Task(one)), limit=1)",
+            "each(Task(one), on_error='stop', drop=(OSError, KeyError), take=3)",
+            "each(Task(one), drop=OSError, take=one)",
+            "expand(Task(one), on_error='keep', drop=one)",
             "Task(one) >> each(Task(one) >> one) >> reduce(add)",
             "expand(Task(one), depth=2, total=5, more=one, key=one, on_error='drop', on_limit='stop')",
             "choose(when(int, Task(one)), when((str, bytes), Task(one)), otherwise=Task(one))",
@@ -217,3 +258,39 @@ def test_the_summary_counts_the_items() -> None:
 
     text = each(Task(odd).named("odd"), on_error="drop", limit=1)(range(5)).run().summary()
     assert text.splitlines()[1].endswith("ms  of 5 items 2 succeeded, 3 failed")
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: any_each(Task(len), time_limit=0), "`time_limit` must be a finite number of milliseconds"),
+        (lambda: any_each(Task(len), time_limit=float("nan")), "`time_limit` must be a finite number of milliseconds"),
+        (lambda: any_each(Task(len), on_timeout="keep"), "`on_timeout` belongs to a `time_limit`"),
+        (lambda: any_each(Task(len), time_limit=5, on_timeout="drop"), '`on_timeout` must be "raise" or "keep"'),
+        (lambda: any_settle(Task(len), time_limit=-1), "`time_limit` must be a finite number of milliseconds"),
+        (
+            lambda: any_fan_out(Task(len), time_limit=5),
+            "write fan_out(..., need=1, time_limit=5); to fail",
+        ),
+        (lambda: any_fan_out(x=Task(len), time_limit=Task(len)), "`time_limit` is a duration, and can't be a key"),
+        (lambda: any_fan_out(dict, x=Task(len), time_limit=5), "`need` and `time_limit` give only some of the values"),
+    ],
+)
+def test_a_time_limit_that_can_not_be(make: Callable[[], object], text: str) -> None:
+    with pytest.raises(ChainDefinitionError, match=re.escape(text)):
+        make()
+
+
+def test_a_time_limit_is_in_the_source_in_the_words_and_in_the_bounds() -> None:
+    chain = each(Task(len), time_limit=300, on_timeout="keep")
+    assert repr(chain) == "each(Task(len), time_limit=300, on_timeout='keep')"
+    assert "within 300 ms or as many as have come by then" in chain.explain()
+    assert chain.bounds().time == 300
+    assert repr(settle(Task(len), time_limit=7)) == "settle(Task(len), time_limit=7)"
+    several = fan_out(Task(len).timeout(5), Task(len).timeout(9), need=1, time_limit=7)
+    assert repr(several) == "fan_out(Task(len).timeout(5), Task(len).timeout(9), time_limit=7, need=1)"
+    assert "at least 1 of 2 have succeeded, within 7 ms" in several.explain()
+    assert several.bounds().time == 7
+    assert several.plan().to_dict()["root"]["time_limit_ms"] == 7
+    assert pickle.loads(pickle.dumps(several)) == several  # noqa: S301 - our own
+    assert several >> star(max) != several

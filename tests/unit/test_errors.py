@@ -28,6 +28,7 @@ from rio_chain.errors import (
     NotPicklable,
     ProcessDied,
     QueueFull,
+    RequestShed,
     RioError,
     Saturated,
     Skipped,
@@ -202,7 +203,7 @@ def test_code_that_guards_the_ordinary_way_sees_it(kind: type[RioError], also: A
 def test_only_what_another_attempt_may_mend_is_retried() -> None:
     held = {TaskTimedOut, DeadlineExceeded, Abandoned, BridgeFailed, CallbackFailed, Skipped, CircuitOpen}
     held |= {LaneMessageTooLarge, LimitExceeded, MessageTooLarge, NotAccepted, NotPicklable, ProcessDied}
-    held |= {TicketCancelled, WorkerLost}
+    held |= {RequestShed, TicketCancelled, WorkerLost}
     assert held - set(errors.NEVER_RETRIED) == {TaskTimedOut, NotAccepted, ProcessDied, WorkerLost}
     raised = {ChainDefinitionError, DeadlineHeaderError, UsageError}  # also inside a body
     assert set(errors.NEVER_RETRIED) - raised < held

@@ -101,11 +101,11 @@ def test_what_was_half_changed_is_whole() -> None:
     few.enter(Call(clock=time.monotonic)).failed(Fails())  # type: ignore[union-attr]
 
     def torn(pause: Callable[[], None]) -> None:
-        counts: Any = rolling._counts
-        in_a_row: Any = few._counts
+        counts: Any = rolling._alone.counts
+        in_a_row: Any = few._alone.counts
         with late._lock, rolling._lock, few._lock:
-            late._arrived.popleft()
-            late._arrived.append(0.4)
+            late._alone.arrived.popleft()
+            late._alone.arrived.append(0.4)
             counts.slices[-1][1] += 1
             in_a_row.failures += 1
             pause()
@@ -114,7 +114,7 @@ def test_what_was_half_changed_is_whole() -> None:
 
         def child() -> None:
             assert late.value() == 0.2
-            assert late._sorted == [0.1, 0.2, 0.4]
+            assert late._alone.sorted == [0.1, 0.2, 0.4]
             assert repr(rolling).startswith("<Breaker closed: 1 of 2 calls failed")
             assert repr(few) == "<Breaker closed: 1 of 2 failures in a row>"
 

@@ -133,6 +133,19 @@ ODD = [
     ("fallback-never-used", "settle(Task(f), Task(g)) | Task(user)", "settle(Task(f), Task(g))"),
     ("fallback-never-used", "settle(Task(f), Task(g)).or_else(1)", "settle(Task(f), Task(g))"),
     ("on-error-never-used", "each(Task(f).or_else(0), on_error='drop')", "each(Task(f).or_else(0))"),
+    ("on-error-never-used", "each(Task(f).or_else(0), drop=OSError)", "each(Task(f).or_else(0))"),
+    ("on-error-never-used", "expand(Task(f).or_else(0), drop=OSError)", "expand(Task(f).or_else(0))"),
+    ("retry-never-runs", "each(Task(f), on_error='stop').retry(2)", "each(Task(f).retry(2), on_error='stop')"),
+    (
+        "time-limit-never-reached",
+        "each(Task(f), time_limit=300, on_timeout='keep').timeout(200)",
+        "each(Task(f), time_limit=180, on_timeout='keep').timeout(200)",
+    ),
+    (
+        "time-limit-never-reached",
+        "settle(Task(f), time_limit=5).timeout(5)",
+        "settle(Task(f), time_limit=4).timeout(5)",
+    ),
     (
         "on-error-never-used",
         "expand(settle(Task(f)), on_error='keep').timeout(5)",
@@ -235,6 +248,21 @@ ODD = [
         "timeout-not-retried",
         "Task(f).timeout(5).replica(2).retry(1, on=KeyError)",
         "Task(f).timeout(5).replica(2).retry(1, on=(KeyError, TaskTimedOut))",
+    ),
+    (
+        "timeout-ends-hedge",
+        "Task(f).timeout(100).replica(2, on=KeyError)",
+        "Task(f).timeout(100).replica(2, on=(KeyError, TaskTimedOut))",
+    ),
+    (
+        "timeout-ends-hedge",
+        "Task(f).timeout(g).replica(2, after=20, on=(KeyError, IndexError)).timeout(500)",
+        "Task(f).timeout(g).replica(2, after=20, on=(KeyError, IndexError, TaskTimedOut)).timeout(500)",
+    ),
+    (
+        "timeout-ends-hedge",
+        "Task(f).replica(to=[Task(g).timeout(5)], on=KeyError)",
+        "Task(f).replica(to=[Task(g).timeout(5)], on=(KeyError, TaskTimedOut))",
     ),
     ("hedge-in-place", "Task(f).inline().replica(2)", "Task(f).replica(2)"),
     (
@@ -444,3 +472,22 @@ def test_a_long_chain_is_looked_at_in_one_go() -> None:
     for _ in range(3_000):
         chain = chain >> G.timeout(5)
     assert (chain >> fan_out(F)).lint() == ()
+
+
+def test_the_first_delay_of_a_list_may_be_too_late() -> None:
+    found = read("Task(f).timeout(100).replica(3, after=[200, 10])").lint()
+    assert [(finding.code, finding.better) for finding in found] == [
+        ("hedge-too-late", "Task(f).timeout(100).replica(3, after=50)")
+    ]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "Task(f).timeout(100).limit(limit).timeout(g)",
+        "Task(f).timeout(g).breaker(breaker).timeout(500)",
+        "Task(f).limit(one).timeout(g)",
+    ],
+)
+def test_a_timeout_by_input_is_a_timeout(code: str) -> None:
+    assert codes(read(code)) == []

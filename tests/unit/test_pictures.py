@@ -7,12 +7,15 @@ import os
 import pickle
 import re
 import time
+from collections.abc import Callable
+from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 from xml.etree import ElementTree as ET
 
 import pytest
+from attrs import evolve
 from returns.result import Failure
 
 from rio_chain import (
@@ -29,8 +32,11 @@ from rio_chain import (
     race,
     when,
 )
+from rio_chain.balancer import Histogram
 from rio_chain.errors import BridgeFailed, Skipped
+from rio_chain.inspect.pictures._balancer_picture import balancer_picture
 from rio_chain.inspect.pictures._build_picture import picture
+from rio_chain.inspect.pictures._paint_svg import paint
 from rio_chain.inspect.pictures._status_marks import marks
 from rio_chain.inspect.pictures._text_width import cut, width
 from rio_chain.inspect.pictures._theme import STATES, TONES
@@ -38,6 +44,7 @@ from rio_chain.inspect.pictures._timeline import step
 from rio_chain.inspect.pictures._timeline_rows import Timeline, timeline
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import ItemTotals, Log, TaskRecord, note_call
+from rio_chain.testing import Script, run_virtual
 
 SAVED = Path(__file__).parent / "pictures"
 
@@ -93,11 +100,44 @@ def a_run() -> Outcome[Any]:
     return Outcome(page.plan(), log, Failed(error), (9.9, 10.0, 10.4))
 
 
-@pytest.mark.parametrize("name", ["page", "run", "timeline"])
+def a_run_with_items() -> Outcome[Any]:
+    """Six items, of which one failed and one was slow; a fallback that was used, and one that was not; a timeout."""
+    price = Script().then(1, after=4).then_raises(OSError("no price"), after=6).then(2, after=40).always(3, after=5)
+    chain = (
+        Task(Script().always([1, 2, 3, 4, 5, 6], after=10)).named("prices")
+        >> (lambda prices: prices[:6])
+        >> each(Task(price).named("price"), limit=2, on_error="keep")
+        >> (
+            Task(Script().always(0, after=50)).named("late").timeout(20).or_else(None)
+            & Task(Script().always(1, after=5)).named("quick").or_else(None)
+        )
+    )
+    return run_virtual(chain())
+
+
+def a_balancer() -> str:
+    with Balancer("thread", workers=2, buffer=10) as balancer:
+        assert balancer.run(Task(len)("four")).unwrap() == 4
+        stats = balancer.stats()
+    stats = evolve(stats, waits=Histogram((0,)), runs=Histogram((0,)))  # which differ from run to run
+    return paint(balancer_picture("Balancer thread", stats, workers=2, buffer=10))
+
+
+PICTURES: dict[str, Callable[[], str]] = {
+    "page": page.svg,
+    "run": lambda: a_run().svg(),
+    "timeline": lambda: a_run().timeline(),
+    "items": lambda: a_run_with_items().svg(),
+    "items_timeline": lambda: a_run_with_items().timeline(),
+    "wrapped": lambda: reduce(lambda chain, i: chain >> named(f"step_{i}"), range(12), user).svg(),
+    "balancer": a_balancer,
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_looks_as_it_did(name: str) -> None:
     """``RIO_PICTURES=new`` writes them anew; look at each in a browser before it is kept."""
-    run = a_run()
-    svg = {"page": page.svg, "run": run.svg, "timeline": run.timeline}[name]()
+    svg = PICTURES[name]()
     path = SAVED / f"{name}.svg"
     if os.environ.get("RIO_PICTURES") == "new":
         path.write_text(svg, encoding="utf-8")

@@ -132,6 +132,7 @@ def test_the_whole() -> None:
                     "kind": "fan_out",
                     "keys": None,
                     "need": None,
+                    "time_limit_ms": None,
                     "branches": [
                         {"kind": "task", "index": 1, "name": "g"},
                         {"kind": "task", "index": 2, "name": "both"},
@@ -202,6 +203,7 @@ class TestNodes:
             ((F & F).named("x"), {"kind": "named", "name": "x"}),
             (fan_out(a=F, b=G, need=1), {"kind": "fan_out", "keys": ["a", "b"], "need": 1}),
             (settle(F), {"kind": "settle", "keys": None, "need": None}),
+            (settle(F, time_limit=300), {"kind": "settle", "time_limit_ms": 300.0}),
             (race(F, G), {"kind": "race", "calls": 2, "after_ms": 0.0, "after": None}),
             (F.replica(3, after=20, to=[G]), {"kind": "replica", "calls": 3, "after_ms": 20.0, "after": None}),
             (F.replica(2, after=None), {"kind": "replica", "calls": 2, "after_ms": None, "after": None}),
@@ -233,7 +235,8 @@ class TestNodes:
                 F.or_else(G, on=is_good),
                 {"on": f"{HERE}.is_good", "fallback": {"kind": "task", "index": 1, "name": "g"}},
             ),
-            (each(F), {"kind": "each", "limit": 10, "ordered": True, "on_error": "raise"}),
+            (each(F), {"kind": "each", "limit": 10, "ordered": True, "on_error": "raise", "time_limit_ms": None}),
+            (each(F, time_limit=5, on_timeout="keep"), {"time_limit_ms": 5.0, "on_timeout": "keep"}),
             (
                 each(F, limit=2, ordered=False, on_error=at_least(3)),
                 {"limit": 2, "ordered": False, "on_error": {"at_least": 3}},

@@ -16,5 +16,5 @@ def test_a_bug_can_be_planted(bug: planted.Bug, tmp_path: Path) -> None:
     compile(changed, bug.file, "exec")
 
 
-def test_there_are_nineteen() -> None:
-    assert len({bug.name for bug in planted.BUGS}) == 19
+def test_none_was_lost() -> None:
+    assert len({bug.name for bug in planted.BUGS}) >= 32

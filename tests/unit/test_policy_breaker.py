@@ -1,9 +1,11 @@
 """Breaker: closed, open, half open."""
 
+import gc
 import pickle
 import re
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import pytest
 from fake_clock import FakeClock
@@ -220,7 +222,77 @@ class TestRatio:
         assert breaker.state == "closed"
 
 
+def test_it_keeps_the_error_that_opened_it_only_until_it_closes(clock: FakeClock) -> None:
+    class Down(Exception):
+        pass
+
+    breaker, error = Breaker(1), Down()
+    kept = ref(error)
+    call(breaker, clock, error)
+    del error
+    gc.collect()
+    assert kept() is not None
+    breaker.half_open()
+    gc.collect()
+    assert kept() is not None
+    breaker.close()
+    gc.collect()
+    assert kept() is None
+
+
+class TestSettings:
+    def test_they_can_be_read(self) -> None:
+        breaker = Breaker(3, within=5, open_for=7, successes=2, on=OSError, exclude=KeyError, name="x")
+        assert (breaker.failures, breaker.within, breaker.open_for, breaker.successes) == (3, 5, 7, 2)
+        assert (breaker.on, breaker.exclude, breaker.name) == (OSError, KeyError, "x")
+        breaker = Breaker(ratio=0.5, last=4, open_for=grows)
+        assert (breaker.ratio, breaker.last, breaker.min_calls, breaker.window) == (0.5, 4, 4, 10_000)
+        assert (breaker.open_for, breaker.within, breaker.exclude, breaker.name) == (grows, None, (), None)
+
+    def test_as_data(self) -> None:
+        data = Breaker(3, last=4, open_for=grows, successes=2, exclude=KeyError, key=str).to_dict()
+        assert data == {
+            "kind": "breaker",
+            "failures": 3,
+            "last": 4,
+            "open_for_ms": None,
+            "open_for": f"{__name__}.grows",
+            "on": ["Exception"],
+            "exclude": ["KeyError"],
+            "successes": 2,
+            "name": None,
+            "key": "str",
+        }
+
+    def test_a_fresh_one_has_the_same(self) -> None:
+        breaker = Breaker(1, key=str, successes=2, exclude=KeyError)
+        breaker.open(key="a")
+        fresh = breaker.fresh()
+        assert (fresh.to_dict(), fresh.state_of("a")) == (breaker.to_dict(), "closed")
+
+    def test_a_function_that_fails_by_hand_changes_nothing(self) -> None:
+        breaker = Breaker(open_for=lambda error, times: 0)
+        with pytest.raises(TypeError, match="lambda must return a finite number of milliseconds"):
+            breaker.open()
+        assert breaker.state == "closed"
+
+
+def grows(error: Any, times: int) -> float:
+    assert error is None
+    return 100.0 * times
+
+
+async def later(error: Any) -> bool:
+    return bool(error)
+
+
 def test_its_text() -> None:
+    assert str(Breaker(3, within=100, open_for=grows, successes=2, exclude=KeyError, key=str)) == (
+        "breaker, 3 failures in 100 ms open it for as long as grows says, "
+        "2 probes close it, not on KeyError, for each str"
+    )
+    assert str(Breaker(3, last=10)) == "breaker, 3 failures of the last 10 calls open it for 30000 ms"
+    assert repr(Breaker(3, within=100)) == "<Breaker closed: 0 of 3 failures in 100 ms>"
     assert str(Breaker(name="x")) == "breaker x, 5 failures in a row open it for 30000 ms"
     assert str(Breaker(ratio=0.25, on=(OSError, KeyError))) == (
         "breaker, 25 % failures of 10 or more calls in 10000 ms open it for 30000 ms, on OSError or KeyError"
@@ -236,8 +308,36 @@ def test_its_text() -> None:
         (lambda: Breaker(window=0), "`window` must be a finite number of milliseconds (or a timedelta), more than 0"),
         (lambda: Breaker(min_calls=0), "`min_calls` must be a whole number, 1 or more; got 0"),
         (lambda: Breaker(open_for=-1), "`open_for` must be a finite number of milliseconds"),
-        (lambda: Breaker(on=len), "`on` must be an exception class or a tuple of them; got "),  # type: ignore[arg-type]
+        (lambda: Breaker(on=3), "`on` must be an exception class, a tuple of them, or a function of the error; got 3"),  # type: ignore[arg-type]
         (lambda: Breaker(on=()), "`on` must be an exception class or a tuple of them; got ()"),
+        (
+            lambda: Breaker(on=later),
+            "`on` must be an exception class, a tuple of them, or a function of the error; got th",
+        ),
+        (lambda: Breaker(exclude=3), "`exclude` must be an exception class, a tuple of them, or a function of the "),  # type: ignore[arg-type]
+        (
+            lambda: Breaker(on=OSError, exclude=(LookupError, OSError)),
+            "`exclude` leaves no error that could be a failure",
+        ),
+        (lambda: Breaker(successes=0), "`successes` must be a whole number, 1 or more; got 0"),
+        (lambda: Breaker(within=-1), "`within` must be a finite number of milliseconds (or a timedelta), more than 0"),
+        (lambda: Breaker(within=1, ratio=0.5), "`within` belongs to `failures`; with a `ratio`, write `window=`"),
+        (lambda: Breaker(within=1, last=9), "give `within` or `last`, not both: a time, or a number of calls"),
+        (lambda: Breaker(5, last=4), "`last` must be at least `failures`, which is 5, else it never opens; got 4"),
+        (lambda: Breaker(ratio=0.5, last=4, min_calls=5), "`min_calls` must be at most `last`, which is 4, else it ne"),
+        (lambda: Breaker(open_for=len), "`open_for` must be milliseconds, or a function of the error and of how many "),
+        (lambda: Breaker(key=3), "`key` must be a function of the input that returns something hashable, or None"),  # type: ignore[arg-type]
+        (lambda: Breaker(key=str, keys=0), "`keys` must be a whole number, 1 or more; got 0"),
+        (
+            lambda: Breaker(key=str, idle=0),
+            "`idle` must be a finite number of milliseconds (or a timedelta), more than",
+        ),
+        (lambda: Breaker(key=str).state, "this breaker has a `key`, so each key has a state of its own: use state_of("),
+        (lambda: Breaker(key=str).stats(), "this breaker has a `key`, so each key has a state of its own: use stats("),
+        (lambda: Breaker(key=str).open(), "this breaker has a `key`, so each key has a state of its own: use open("),
+        (lambda: Breaker(key=str).close(), "this breaker has a `key`, so each key has a state of its own: use close("),
+        (lambda: Breaker().state_of("a"), "this breaker has no `key`, so it has one state for all calls; got 'a'"),
+        (lambda: Breaker().half_open(key=1), "this breaker has no `key`, so it has one state for all calls; got 1"),
         (lambda: Breaker(name=" "), "`name` must be a string that is not empty, or None; got ' '"),
     ],
 )

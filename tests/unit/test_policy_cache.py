@@ -2,16 +2,18 @@
 
 import re
 import time
+from functools import partial
 from typing import Any
 
 import pytest
 from fake_clock import FakeClock
 
-from rio_chain import ChainDefinitionError
+from rio_chain import ChainDefinitionError, Task
 from rio_chain.policies import Cache, Call, SingleFlight
 from rio_chain.policies._cache import MISS, CacheLookup
 from rio_chain.policies._permit import Answer
 from rio_chain.policies._single_flight import Follower, Leader
+from rio_chain.simulation import LatencyModel, regular, simulate
 
 
 @pytest.fixture
@@ -167,3 +169,47 @@ class TestFlights:
 
     def test_its_text(self) -> None:
         assert str(SingleFlight(key=len)) == "single flight by len"
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (
+            lambda: ANY_CACHE(5, stale=0),
+            "`stale` must be a finite number of milliseconds (or a timedelta), more than 0",
+        ),
+        (lambda: ANY_CACHE(5, stale=float("nan")), "`stale` must be a finite number of milliseconds"),
+        (lambda: ANY_CACHE(5, when=3), "`when` must be a function of the answer that returns True or False; got 3"),
+    ],
+)
+def test_bad_input_of_stale_answers(make: Any, text: str) -> None:
+    with pytest.raises(ChainDefinitionError, match=re.escape(text)):
+        make()
+
+
+ANY_CACHE: Any = Cache
+
+
+def test_a_simulation_refreshes_behind() -> None:
+    async def fetch(x: int) -> int:
+        return x
+
+    play = partial(
+        simulate,
+        backends={"fetch": LatencyModel.constant(50)},
+        arrivals=regular(100),
+        requests=500,
+        inputs=[1],
+        warmup=20,
+    )
+    plain = play(Task(fetch).cache(Cache(200)))
+    stale = play(Task(fetch).cache(Cache(200, stale=1000)))
+    assert plain.latency.p99 == pytest.approx(50)
+    assert stale.latency.p99 == pytest.approx(0)
+
+
+def test_its_text_with_stale_answers() -> None:
+    cache = Cache(100, stale=50, when=bool)
+    assert str(cache) == "cache for 100 ms, stale for 50 ms more by the input, up to 1000, when bool"
+    assert repr(cache) == "<Cache 0/1000 fresh for 100 ms: 0 hits, 0 misses, 0 stale>"
+    assert (cache.to_dict()["stale_ms"], cache.fresh().to_dict()) == (50, cache.to_dict())

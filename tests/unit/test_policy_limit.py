@@ -4,15 +4,18 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from fake_clock import FakeClock
 
-from rio_chain import ChainDefinitionError, LimitExceeded
+from rio_chain import Breaker, ChainDefinitionError, Gate, LimitExceeded, Task
 from rio_chain.policies import Call, Limit
-from rio_chain.policies import _limit as limit_module
-from rio_chain.policies._permit import PendingPermit
+from rio_chain.policies import _limit_lines as limit_module
+from rio_chain.policies import _sliding_window as window_module
+from rio_chain.policies._permit import PendingPermit, Permit
+from rio_chain.simulation import LatencyModel, poisson, simulate
 
 
 @pytest.fixture
@@ -330,6 +333,96 @@ def test_its_text() -> None:
     assert str(Limit(rate=5, per=100, wait=20, key=str)) == "limit 5 per 100 ms for each str, waiting 20 ms at most"
 
 
+SAME = Limit(1)
+CHAIN: Any = Task(len)
+GATE: Any = type("Ticking", (Gate,), {"enter": lambda _self, _call: Permit()})()
+LIMIT: Any = Limit
+
+
+def test_what_update_changes_is_readable_and_in_a_fresh_copy(clock: FakeClock) -> None:
+    limit = Limit(2, rate=10, per=500, wait=50, queue=4)
+    assert (limit.settings.concurrency, limit.settings.rate, limit.settings.per) == (2, 10, 500)
+    assert (limit.settings.wait, limit.settings.queue, limit.settings.burst, limit.settings.aging) == (
+        50,
+        4,
+        None,
+        None,
+    )
+    limit.update(concurrency=5, rate=None, wait=None)
+    for each in (limit, limit.fresh()):
+        assert str(each) == "limit 5 at once, 4 waiting at most"
+        assert (each.settings.concurrency, each.concurrency, each.patience) == (5, 5, None)
+    let_in(limit, clock)
+    assert limit.fresh().running == 0
+    assert limit._made_with == ((), {"concurrency": 5, "per": 500, "queue": 4})
+
+
+def test_a_change_that_is_refused_changes_nothing() -> None:
+    limit = Limit(2, rate=10)
+    with pytest.raises(ChainDefinitionError):
+        limit.update(concurrency=7, rate=0)
+    assert str(limit) == "limit 2 at once, 10 per 1000 ms"
+
+
+def test_no_tokens_are_won_by_a_change(clock: FakeClock) -> None:
+    limit = Limit(rate=10, wait=0)
+    for _ in range(8):
+        let_in(limit, clock)
+    limit.update(rate=100)
+    for _ in range(2):
+        let_in(limit, clock)
+    refusal(limit, clock)
+    clock.move(0.01)
+    let_in(limit, clock)
+    refusal(limit, clock)
+
+
+def test_whether_there_is_capacity(clock: FakeClock) -> None:
+    limit = Limit(2, rate=3, key=str)
+    assert limit.has_capacity(key="a")
+    let_in(limit, clock, "a")
+    assert (limit.has_capacity(1, key="a"), limit.has_capacity(2, key="a")) == (True, False)
+    assert limit.has_capacity(2, key="b")
+    assert not limit.has_capacity(3, key="b")
+    assert limit.running == 1, "it takes nothing"
+
+
+def test_a_window_keeps_its_bound_with_very_many_starts(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window_module, "MOST_STARTS", 10)
+    limit = Limit(rate=100, window="sliding", wait=0)
+    for _ in range(100):
+        let_in(limit, clock)
+        clock.move(0.005)
+    assert refusal(limit, clock).retry_after > 0.4, "those counted as one count until the last of them is out"
+
+
+def test_sums_of_costs_are_not_rounded_into_a_smaller_limit(clock: FakeClock) -> None:
+    limit = Limit(1, cost=float, wait=0)
+    for _ in range(100):
+        held = [limit.enter(Call(clock=clock, cost=cost)) for cost in (0.1, 0.2, 0.3, 0.4)]
+        for permit in held:
+            assert isinstance(permit, Permit)
+            permit.dropped()
+    limit.enter(Call(clock=clock, cost=0.1))
+    limit.enter(Call(clock=clock, cost=0.2)).dropped()  # type: ignore[union-attr]
+    assert isinstance(limit.enter(Call(clock=clock, cost=0.9)), Permit)
+
+
+def test_its_text_with_all_options() -> None:
+    limit = Limit(9, rate=9, cost=len, actual=len, aging=20, queue=3, wait=5)
+    assert str(limit) == (
+        "limit 9 at once, 9 per 1000 ms by len, corrected by len, aging 20 ms, 3 waiting at most, waiting 5 ms at most"
+    )
+    assert str(Limit(rate=9, window="sliding", queue=0)) == "limit 9 in any 1000 ms, no waiting"
+    assert Limit(1, queue=0).bounds(2.0).time == 2.0
+    both = Task(len).limit(Limit(3, wait=50), Limit(2, wait=20)).timeout(100)
+    assert (
+        "limit 3 at once, waiting 50 ms at most and limit 2 at once, waiting 20 ms at most, all or none"
+        in both.explain()
+    )
+    assert repr(both) == "Task(len).limit(*limits).timeout(100)"
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [
@@ -342,8 +435,35 @@ def test_its_text() -> None:
         (lambda: Limit(rate=1, burst=0), "`burst` must be a whole number, 1 or more; got 0"),
         (lambda: Limit(1, burst=2), "`burst` belongs to a `rate`, such as Limit(rate=100, burst=1); got 2"),
         (lambda: Limit(1, wait=-1), "`wait` must be a finite number of milliseconds (or a timedelta), 0 or more"),
+        (lambda: Limit(1, queue=-1), "`queue` must be a whole number, 0 or more; got -1"),
+        (lambda: Limit(1, aging=0), "`aging` must be a finite number of milliseconds (or a timedelta), more than 0"),
+        (lambda: LIMIT(1, cost=3), "`cost` must be a function of the input that returns a number, 0 or more, or None"),
+        (lambda: Limit(1, actual=len), "`actual` corrects how many tokens of a `rate` a call has used"),
+        (lambda: LIMIT(1, window="day"), '`window` must be "bucket" or "sliding"; got \'day\''),
+        (lambda: Limit(1, window="sliding"), '`window="sliding"` belongs to a `rate`'),
+        (lambda: Limit(rate=2, burst=2, window="sliding"), '`burst` belongs to window="bucket"'),
+        (lambda: Limit(rate=0.5, window="sliding"), "write Limit(rate=1, per=2000, window='sliding')"),
+        (lambda: Limit(1).update(rate=-1), "`rate` must be a finite number, more than 0; got -1"),
+        (lambda: Limit(1).update(concurrency=None), "a Limit needs `concurrency` or `rate`"),
+        (lambda: LIMIT(1).update(key=len), "`update` of a Limit changes aging, burst, concurrency, per, queue, rate"),
+        (lambda: Limit(1).has_capacity(-1), "`cost` must be a finite number, 0 or more; got -1"),
+        (lambda: CHAIN.limit(Limit(1), Breaker()), "`.limit` takes a Limit or a Gate of your own"),
+        (lambda: CHAIN.limit(Limit(1), GATE), "a Gate of your own can't give back what it has granted"),
+        (lambda: CHAIN.limit(SAME, SAME), "`.limit` got the same Limit twice"),
     ],
 )
 def test_bad_input(make: Callable[[], object], text: str) -> None:
     with pytest.raises(ChainDefinitionError, match=re.escape(text)):
         make()
+
+
+def test_a_simulation_plays_costs_and_several() -> None:
+    async def fetch(x: int) -> int:
+        return x
+
+    calls, heavy = Limit(4), Limit(3, cost=lambda _: 3)
+    play = partial(simulate, backends={"fetch": LatencyModel.constant(10)}, arrivals=poisson(90), requests=300, seed=1)
+    light = play(Task(fetch).named("fetch").limit(calls).timeout(10_000))
+    one = play(Task(fetch).named("fetch").limit(calls, heavy).timeout(10_000))
+    assert one.latency.mean > 2 * light.latency.mean, "one at a time, as each costs the whole limit"
+    assert (calls.running, heavy.running) == (0, 0)

@@ -108,7 +108,9 @@ class TestBackoff:
 
     def test_a_jitter_that_is_none(self) -> None:
         jitter: Any = "half"
-        refused(lambda: Backoff(jitter=jitter), "`jitter` must be 'full', 'none' or 'decorrelated'; got 'half'")
+        refused(
+            lambda: Backoff(jitter=jitter), "`jitter` must be 'full', 'equal', 'none' or 'decorrelated'; got 'half'"
+        )
 
 
 class TestRetryAfter:
@@ -366,7 +368,9 @@ def test_it_shows_its_units() -> None:
 
 
 def test_an_unknown_jitter_is_refused() -> None:
-    with pytest.raises(ChainDefinitionError, match="`jitter` must be 'full', 'none' or 'decorrelated'; got 'some'"):
+    with pytest.raises(
+        ChainDefinitionError, match="`jitter` must be 'full', 'equal', 'none' or 'decorrelated'; got 'some'"
+    ):
         Backoff(jitter="some")  # type: ignore[arg-type]
 
 

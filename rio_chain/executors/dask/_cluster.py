@@ -20,14 +20,17 @@ from dask.sizeof import sizeof
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_worker
 from distributed.utils import wait_for
 
+from rio_chain._core.pickling import plain_dumps
 from rio_chain.errors import UsageError
 from rio_chain.executors.dask._messages import HeldAnswer
 from rio_chain.executors.dask._service import SentBatch, WorkerService
 
 ANSWER_AFTER = 30.0
 """Seconds that the workers may take to get the plugin."""
-Began = Callable[[str], object]
-"""Called with the key of a batch whenever a worker begins it."""
+LOGGED_AFTER = 0.005
+"""Seconds after which the begin of a batch is logged. For shorter ones it would take as long as they do."""
+Began = Callable[[str, str], object]
+"""Called with the key of a batch and the number of the run when a worker has begun it."""
 
 
 class Cluster:
@@ -156,11 +159,11 @@ class Cluster:
             await self._own.close()
 
 
-def _logged(began: Began) -> Callable[[tuple[float, str]], None]:
+def _logged(began: Began) -> Callable[[tuple[float, tuple[str, str]]], None]:
     """Gets what workers have logged, and when."""
 
-    def logged(event: tuple[float, str]) -> None:
-        began(event[1])
+    def logged(event: tuple[float, tuple[str, str]]) -> None:
+        began(*event[1])
 
     return logged
 
@@ -217,30 +220,38 @@ class PiecesPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no ty
 
 async def run_pieces(
     session: str, key: str, batch: SentBatch, *held: list[HeldAnswer]
-) -> list[bytes | HeldAnswer] | str:
-    """What Dask calls. A text: why nothing was run."""
+) -> bytes | list[HeldAnswer] | str:
+    """What Dask calls. A text: why nothing was run. A list: the one value in it stays here.
+
+    Else one object has all answers, as Dask sends each ``bytes`` of a list as a frame of its own.
+    """
     worker = get_worker()
     plugin: Any = worker.plugins.get(session)
     if plugin is None:
         return "the client has closed"
     if plugin.service is None:
         return str(plugin.refusal)
-    worker.loop.add_callback(_log_begin, worker, session, key)
-    return await plugin.service.run(key, batch, [one.value for (one,) in held])  # type: ignore[no-any-return]
-
-
-def small_part(answers: list[bytes | HeldAnswer] | str) -> list[bytes] | bytes | str:
-    """What Dask calls after that, where the answer is: all but a value that stays there. ``bytes``: it does."""
-    if isinstance(answers, str):
+    run = os.urandom(6).hex()
+    log = worker.loop.call_later(LOGGED_AFTER, _log_begin, worker, session, (key, run))
+    try:
+        answers: list[Any] = await plugin.service.run(key, batch, [one.value for (one,) in held])
+    finally:
+        worker.loop.remove_timeout(log)
+    if answers and isinstance(answers[0], HeldAnswer):
+        answers[0].run = run
         return answers
-    (answer,) = answers
-    return answer.data if isinstance(answer, HeldAnswer) else [answer]
+    return plain_dumps((run, answers))
 
 
-async def _log_begin(worker: Any, session: str, key: str) -> None:
-    """Tell the scheduler at once. A message on the stream of the worker would delay the next one by 2 ms."""
+def small_part(answers: bytes | list[HeldAnswer] | str) -> bytes | list[tuple[str, bytes]] | str:
+    """What Dask calls after that, where the answer is: all but a value that stays there. A list: it does."""
+    return [(answer.run, answer.data) for answer in answers] if isinstance(answers, list) else answers
+
+
+async def _log_begin(worker: Any, session: str, begun: tuple[str, str]) -> None:
+    """Tell the scheduler. A message on the stream of the worker would delay the next one by 2 ms."""
     with suppress(Exception):  # the scheduler is lost, and so is the piece
-        await worker.scheduler.log_event(topic=session, msg=key)
+        await worker.scheduler.log_event(topic=session, msg=begun)
 
 
 def forget_topic(topic: str, dask_scheduler: Any = None) -> None:

@@ -126,6 +126,7 @@ class HeldAnswer:
     def __init__(self, data: bytes, value: Any) -> None:
         self.data = data
         self.value = value
+        self.run = ""  # which of the runs it is, if workers have died
 
 
 _held: ContextVar[Sequence[Any]] = ContextVar("rio_chain_held")

@@ -8,8 +8,9 @@ from contextvars import Context
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from attrs import define
+from attrs import define, field
 
+from rio_chain._core.pickling import loads
 from rio_chain._core.unhandled_errors import surely
 from rio_chain.chain._resources import resources_source
 from rio_chain.chain._supports import support
@@ -39,6 +40,8 @@ class Batch:
     keeper: Any
     """What keeps the value, where that stays on a worker; else the same."""
     calls: dict[str, PieceCall]
+    runs: set[str] = field(factory=set[str])
+    """Those that workers have begun, as far as that is known."""
 
 
 class Sender:
@@ -142,17 +145,22 @@ class Sender:
                 answers = await batch.future
             if isinstance(answers, str):
                 reason = answers
-            elif isinstance(answers, bytes):
+            elif isinstance(answers, list):
                 (call,) = batch.calls.values()
-                answer, reason = _answer(call, answers), ""
-                answer.value = Held(batch.keeper, answer.value)
+                ((run, data),) = cast("list[tuple[str, bytes]]", answers)
+                self.began(batch.key, run)
+                answer, reason = _answer(call, data), ""
+                if answer.ending == "value":
+                    answer.value = Held(batch.keeper, answer.value)
                 self._answered(call, answer)
             else:
                 reason = ""
+                run, found = cast("tuple[str, list[bytes]]", loads(answers))
+                self.began(batch.key, run)
                 calls = iter(batch.calls.values())
-                for data, call in zip(answers, calls, strict=False):  # in this order: it takes no call too many
+                for data, call in zip(found, calls, strict=False):  # in this order: it takes no call too many
                     self._answered(call, _answer(call, data))
-                if answers:  # one has failed, and those after it were not to be run
+                if found:  # one has failed, and those after it were not to be run
                     for call in calls:
                         self._answered(call, PieceAnswer("stopped"))
         except BaseException as error:  # noqa: BLE001 - whatever it is, the calls get an answer
@@ -174,12 +182,13 @@ class Sender:
             self._ids.pop(id(call), None)
             surely(call.wake)
 
-    def began(self, key: str) -> None:
+    def began(self, key: str, run: str) -> None:
         """A worker has begun a batch."""
         batch = self._batches.get(key)
         if batch is not None:
+            batch.runs.add(run)
             for call in batch.calls.values():
-                call.begun += 1
+                call.begun = len(batch.runs)
 
     # --- stopping ---------------------------------------------------------------------------------------------------
 

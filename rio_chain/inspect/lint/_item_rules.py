@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from attrs import evolve
 
-from rio_chain.chain._nodes import Choose, Each, Expand, call_of
+from rio_chain._core.units import format_duration
+from rio_chain.chain._nodes import Choose, Each, Expand, FanOutNode, call_of
 from rio_chain.chain._source import tests_words
 from rio_chain.inspect.lint._policy_stack import PolicyStack, Said, answers, keeps_failures
 
@@ -15,9 +16,27 @@ from rio_chain.inspect.lint._policy_stack import PolicyStack, Said, answers, kee
 def on_error_never_used(stack: PolicyStack) -> Iterator[Said]:
     """``on_error`` has no effect, as no item can fail."""
     core = stack.core.node
-    if isinstance(core, (Each, Expand)) and keeps_failures(core) and answers(core.inner) is not None:
-        text = f"what is inside the {call_of(core)} always answers, so no item fails and `on_error` is never used"
-        yield Said("on-error-never-used", text, stack.build(stack.nodes(), evolve(core, on_error="raise")))
+    if not isinstance(core, (Each, Expand)) or answers(core.inner) is None:
+        return
+    if keeps_failures(core) or core.drop is not None:
+        option = "on_error" if core.drop is None else "drop"
+        text = f"what is inside the {call_of(core)} always answers, so no item fails and `{option}` is never used"
+        better = evolve(core, on_error="raise", drop=None)
+        yield Said("on-error-never-used", text, stack.build(stack.nodes(), better))
+
+
+def time_limit_never_reached(stack: PolicyStack) -> Iterator[Said]:
+    """A timeout around a ``time_limit`` expires first, so what has come by then is lost."""
+    core = stack.core.node
+    if not isinstance(core, (Each, FanOutNode)) or core.time_limit is None or core.time_limit < stack.around.limit:
+        return
+    around = stack.around.limit
+    text = f"the timeout of {format_duration(around)} around it expires before the time limit of {call_of(core)}"
+    yield Said(
+        "time-limit-never-reached",
+        text,
+        stack.build(stack.nodes(), evolve(core, time_limit=int(around * 900) / 1000 or around / 2)),
+    )
 
 
 def branch_never_chosen(stack: PolicyStack) -> Iterator[Said]:
@@ -61,5 +80,6 @@ def covers(wide: object, narrow: object) -> bool:
 
 ITEMS: tuple[Callable[[PolicyStack], Iterator[Said]], ...] = (
     on_error_never_used,
+    time_limit_never_reached,
     branch_never_chosen,
 )

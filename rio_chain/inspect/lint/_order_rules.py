@@ -21,11 +21,13 @@ from rio_chain.chain._nodes import (
     parts,
     walk,
 )
+from rio_chain.inspect._bounds import limit_of
 from rio_chain.inspect.lint._policy_stack import (
     REPEATS,
     PolicyStack,
     Said,
     answers,
+    ends,
     keeps_failures,
     limits,
     nothing,
@@ -66,7 +68,7 @@ def limit_outside_timeout(stack: PolicyStack) -> Iterator[Said]:
     """A call may wait for ever for its permit."""
     for i, layer, _ in stack.of(attrgetter("waits")):
         timeout = stack.first(reversed(range(i)), limits)
-        if timeout is not None and layer.around.limit == float("inf"):
+        if timeout is not None and not layer.around.ends:
             text = "the timeout is inside the limit, so nothing ends the wait for a permit"
             yield Said("limit-outside-timeout", text, stack.moved(i, timeout))
 
@@ -164,7 +166,7 @@ def unlimited(node: Node) -> bool:
         node = todo.pop()
         if isinstance(node, TaskNode):
             return True
-        if not (isinstance(node, Scope) and limits(node.policy.facts())):
+        if limit_of(node) == float("inf") and not (isinstance(node, Scope) and ends(node.policy.facts())):
             todo.extend(parts(node))
     return False
 
@@ -179,7 +181,7 @@ def kept_by_abandoned(node: Node) -> Iterator[Facts]:
             yield from found
         if not facts.repeats:
             inside = (*found, facts) if facts.places is not None else found
-            todo.extend((part, timed or limits(facts), inside) for part in parts(node))
+            todo.extend((part, timed or ends(facts), inside) for part in parts(node))
 
 
 def each_in(node: FanOutNode | Each | Expand, layer: Node) -> Node:

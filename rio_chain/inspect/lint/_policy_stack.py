@@ -24,7 +24,7 @@ from rio_chain.chain._nodes import (
     labelled,
 )
 from rio_chain.chain._plan import Plan
-from rio_chain.inspect._bounds import Part, measured
+from rio_chain.inspect._bounds import Part, limit_of, measured
 from rio_chain.policies import Retry
 from rio_chain.policies._policy import Facts
 
@@ -37,6 +37,11 @@ REPEATS: Fact = attrgetter("repeats")
 def limits(facts: Facts) -> bool:
     """Whether it is a timeout."""
     return facts.limit < math.inf
+
+
+def ends(facts: Facts) -> bool:
+    """Whether it is a timeout, also one that is not known before a call."""
+    return facts.limit < math.inf or facts.limit_unknown
 
 
 def nothing(_: Facts) -> bool:
@@ -62,22 +67,25 @@ class Around:
         calls: how often the retries call the part; they multiply.
         budget: whether a budget limits these retries.
         items: whether the part runs for items.
+        ends: whether there is a timeout, also one that is not known before a call.
     """
 
     limit: float = math.inf
     calls: int = 1
     budget: bool = False
     items: bool = False
+    ends: bool = False
 
     def and_(self, node: Node) -> Around:
         """What is around a part of ``node``."""
         if isinstance(node, (Each, Expand)):
-            return evolve(self, items=True)
+            return evolve(self, items=True, limit=min(self.limit, limit_of(node)))
         if not isinstance(node, Scope):
-            return self
+            return evolve(self, limit=min(self.limit, limit_of(node)))
         facts = node.policy.facts()
         budget = self.budget or facts.bounds_extras
-        return Around(min(self.limit, facts.limit), self.calls * facts.calls, budget, self.items)
+        limit, ended = min(self.limit, facts.limit), self.ends or ends(facts)
+        return Around(limit, self.calls * facts.calls, budget, self.items, ended)
 
 
 @frozen(eq=False)
@@ -235,7 +243,7 @@ def keeps_failures(node: Node) -> FanOutNode | Each | Expand | None:
     core = below_names(node)
     if isinstance(core, FanOutNode):
         return core if core.settle else None
-    return core if isinstance(core, (Each, Expand)) and core.on_error in {"keep", "drop"} else None
+    return core if isinstance(core, (Each, Expand)) and core.on_error in {"keep", "drop", "stop"} else None
 
 
 def below_names(node: Node) -> Node:

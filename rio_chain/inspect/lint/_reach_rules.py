@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import cast
 
 from attrs import evolve
 
@@ -17,12 +18,14 @@ from rio_chain.inspect.lint._policy_stack import (
     REPEATS,
     PolicyStack,
     Said,
+    ends,
     keeps_failures,
     limits,
     retrying_also,
     with_calls,
 )
 from rio_chain.policies import Budget, SingleFlight, Timeout
+from rio_chain.policies._delays import DelayList
 from rio_chain.policies._match_errors import matches
 from rio_chain.policies._policy import Facts
 
@@ -123,15 +126,27 @@ def timeout_not_retried(stack: PolicyStack) -> Iterator[Said]:
 def hedge_too_late(stack: PolicyStack) -> Iterator[Said]:
     """A call is given up before its hedge would begin."""
     for i, layer, race in stack.hedges():
-        if race.count == 1 or not isinstance(race.after, float) or race.after in (0, math.inf):
+        after = race.after.given[0] if isinstance(race.after, DelayList) else race.after
+        if race.count == 1 or not isinstance(after, float) or after in (0, math.inf):
             continue
         limit = min(layer.inner.slowest, layer.around.limit)
-        if race.after >= limit > 0:  # if it takes no time, another rule reports it
+        if after >= limit > 0:  # if it takes no time, another rule reports it
             text = (
-                f"no call begins {format_duration(race.after)} after another, as a call "
+                f"no call begins {format_duration(after)} after another, as a call "
                 f"times out after {format_duration(limit)}"
             )
             yield Said("hedge-too-late", text, stack.changed(i, evolve(race, after=neat(limit / 2))))
+
+
+def timeout_ends_hedge(stack: PolicyStack) -> Iterator[Said]:
+    """A call that times out ends its hedge, as ``on`` does not name that error."""
+    for i, _, race in stack.hedges():
+        if race.count == 1 or matches(race.on, TASK_TIMED_OUT) is not False or not any(map(times_out, race.branches)):
+            continue
+        given: object = race.on
+        several = cast("tuple[type[BaseException], ...]", given if isinstance(given, tuple) else (given,))
+        text = "a call that times out (TaskTimedOut) ends the hedge, as `on` does not name that error"
+        yield Said("timeout-ends-hedge", text, stack.changed(i, evolve(race, on=(*several, TaskTimedOut))))
 
 
 def hedge_in_place(stack: PolicyStack) -> Iterator[Said]:
@@ -170,7 +185,7 @@ def times_out(node: Node) -> bool:
     while todo:
         node = todo.pop()
         facts = node.policy.facts() if isinstance(node, Scope) else Facts()
-        if limits(facts):
+        if ends(facts):
             return True
         kept = isinstance(node, (Each, Expand)) and node.on_error != "raise"
         if facts.repeats or kept or keeps_failures(node) is not None:
@@ -222,6 +237,7 @@ REACH: tuple[Callable[[PolicyStack], Iterator[Said]], ...] = (
     retry_never_matches,
     timeout_not_retried,
     hedge_too_late,
+    timeout_ends_hedge,
     hedge_in_place,
     shared_first_task,
 )

@@ -11,7 +11,7 @@ from rio_chain._core.units import escape_nonprintable, format_duration
 from rio_chain.chain._nodes import Each, Expand, FanOutNode, OrElse, RaceNode, TaskNode
 from rio_chain.inspect._words import fails, race_words, words
 from rio_chain.inspect.pictures._text_width import cut
-from rio_chain.policies import Policy, Quantile
+from rio_chain.policies import Policy
 from rio_chain.policies._best_and_quorum import Best, Quorum
 
 LONGEST = 30  # characters of a badge
@@ -47,7 +47,7 @@ def place(call: TaskNode) -> Badge | None:
 
 
 def _after(node: RaceNode) -> str:
-    if isinstance(node.after, Quantile):
+    if not isinstance(node.after, float):
         return ", late"
     if node.after == math.inf:
         return ", on failure"
@@ -60,13 +60,16 @@ def gives(node: FanOutNode | RaceNode) -> str:
         pick = node.pick
         return "best" if isinstance(pick, Best) else f"{pick.k} agree" if isinstance(pick, Quorum) else "first"
     if node.need is not None:
-        return cut(f"{node.need} of {len(node.branches)}", LONGEST)
+        least = "" if node.time_limit is None else "at least "
+        return cut(f"{least}{node.need} of {len(node.branches)}", LONGEST)
     return "dict" if node.keys is not None else "results" if node.settle else "tuple"
 
 
 def items(node: Each | Expand) -> str:
     """An ``each`` or ``expand`` in a few words."""
-    return cut(f"{'each item' if isinstance(node, Each) else 'expand'}, {node.limit} at once", LONGEST)
+    limit = node.time_limit if isinstance(node, Each) else None
+    within = "" if limit is None else f", {format_duration(limit)}"
+    return cut(f"{'each item' if isinstance(node, Each) else 'expand'}, {node.limit} at once{within}", LONGEST)
 
 
 def constant(node: OrElse, value: str, *, used: bool) -> Badge:

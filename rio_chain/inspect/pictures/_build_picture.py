@@ -32,7 +32,7 @@ from rio_chain.chain._plan import Plan
 from rio_chain.chain._source import tests_words
 from rio_chain.inspect._explain import explain
 from rio_chain.inspect._lambda_source import lambda_source
-from rio_chain.inspect._words import each_words, expand_words, fails, race_words
+from rio_chain.inspect._words import each_words, expand_words, fails, race_words, time_limit_words
 from rio_chain.inspect.pictures import _badges
 from rio_chain.inspect.pictures._badges import Badge
 from rio_chain.inspect.pictures._canvas import LANE, SAMPLE, SMALL, Canvas, Shape, straight
@@ -344,4 +344,7 @@ def _gives(node: FanOutNode | RaceNode) -> str:
     if isinstance(node, RaceNode):
         return race_words(node)
     enough = "" if node.need is None else f" of the first {node.need} that succeed"
-    return f"{'a dict' if node.keys is not None else 'a tuple of Results' if node.settle else 'a tuple'}{enough}"
+    if node.need is not None and node.time_limit is not None:
+        enough = f" of at least {node.need} that succeed"
+    what = "a dict" if node.keys is not None else "a tuple of Results" if node.settle else "a tuple"
+    return what + enough + time_limit_words(node.time_limit, keeps=True)

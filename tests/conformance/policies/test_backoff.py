@@ -32,15 +32,22 @@ async def test_an_exponential_one(world: World) -> None:
     assert back.started(0, 5, 15, 30, 45)
 
 
-@pytest.mark.parametrize("jitter", ["full", "decorrelated"])
+async def test_a_linear_one(world: World) -> None:
+    back = backend(world, (0, OSError("x")))
+    await world.run(Task(back.fetch).retry(4, backoff=Backoff(base=5, step=5, cap=15, jitter="none"))(7))
+    assert back.started(0, 5, 15, 30, 45)
+
+
+@pytest.mark.parametrize("jitter", ["full", "equal", "decorrelated"])
 async def test_jitter_stays_in_its_bounds(world: World, jitter: Any) -> None:
     backoff = Backoff(base=5, factor=2, cap=20, jitter=jitter)
     back = backend(world, (0, OSError("x")))
     await world.run(Task(back.fetch).retry(8, backoff=backoff)(7))
     waits = [b - a for a, b in zip(back.starts, back.starts[1:], strict=False)]
     if world.virtual:
-        least = 5 if jitter == "decorrelated" else 0
-        assert all(least - 1e-3 <= wait <= 1000 * backoff.bound(k) + 1e-3 for k, wait in enumerate(waits)), waits
+        assert all(
+            1000 * backoff.least(k) - 1e-3 <= wait <= 1000 * backoff.bound(k) + 1e-3 for k, wait in enumerate(waits)
+        ), waits
         assert any(0 < wait % 5 < 5 for wait in waits), "they are drawn"
     assert len(back.calls) == 9
 
@@ -53,6 +60,7 @@ async def test_jitter_stays_in_its_bounds(world: World, jitter: Any) -> None:
         (tenacity.wait_chain(tenacity.wait_fixed(0.001), tenacity.wait_fixed(0.01)), (0, 1, 11, 21)),
         (lambda state: 0.005 * state.attempt_number, (0, 5, 15, 30)),
         (lambda state: timedelta(milliseconds=5) if str(state.outcome.exception()) == "x" else 1, (0, 5, 10, 15)),
+        (lambda state: 0.001 * state.args[0] * state.attempt_number, (0, 7, 21, 42)),
         (lambda state: 0.01 if state.idle_for == 0 else state.idle_for, (0, 10, 20, 40)),
     ],
 )
@@ -69,6 +77,60 @@ async def test_a_wait_that_gives_nonsense_is_a_callback_failure(world: World, wa
     error = outcome.result.failure()
     assert (type(error), error.role) == (CallbackFailed, "backoff")
     assert len(back.calls) == 1
+
+
+async def test_a_wait_sees_all_arguments_of_the_call(world: World) -> None:
+    seen = []
+
+    def wait(state: Any) -> float:
+        seen.append((state.args, dict(state.kwargs)))
+        return 0
+
+    async def fails(a: int, b: int, *, c: int) -> int:
+        raise OSError(a, b, c)
+
+    await world.run(Task(fails).retry(1, backoff=wait)(1, 2, c=3))
+    assert seen == [((1, 2), {"c": 3})]
+
+
+# --- when to stop -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stop", "calls"),
+    [
+        (tenacity.stop_after_attempt(3), 3),
+        (tenacity.stop_after_attempt(3) & tenacity.stop_after_delay(0.035), 5),
+        (tenacity.stop_after_attempt(3) | tenacity.stop_after_delay(0.015), 3),
+        (tenacity.stop_before_delay(0.015), 2),
+        (lambda state: state.args == (7,) and state.attempt_number == 2, 2),
+        (lambda _: False, 8),
+    ],
+)
+async def test_a_stop_is_a_second_bound(world: World, stop: Any, calls: int) -> None:
+    back = backend(world, (0, OSError("x")))
+    outcome = await world.run(Task(back.fetch).retry(7, backoff=STEADY, stop=stop)(7))
+    assert len(back.calls) == calls if world.virtual else 2 <= len(back.calls) <= 8
+    assert outcome.only.gave_up == ("exhausted" if calls == 8 else "stopped")
+
+
+async def test_a_stop_that_raises_is_a_callback_failure(world: World) -> None:
+    back = backend(world, (0, OSError("x")))
+    error = (await world.run(Task(back.fetch).retry(7, stop=lambda _: 1 / 0)(7))).result.failure()
+    assert (type(error), error.role, len(back.calls)) == (CallbackFailed, "stop", 1)
+
+
+async def test_the_note_says_that_it_was_stopped(world: World) -> None:
+    outcome = await world.run(
+        Task(backend(world, (0, OSError("x"))).fetch).retry(7, backoff=None, stop=lambda _: True)(7)
+    )
+    assert outcome.only.attempts == 1
+    outcome = await world.run(
+        Task(backend(world, (0, OSError("x"))).fetch).retry(7, backoff=None, stop=tenacity.stop_after_attempt(2))(7)
+    )
+    with pytest.raises(OSError, match="x") as caught:
+        outcome.unwrap()
+    assert "the stop of the retry says so" in caught.value.__notes__[0]
 
 
 # --- which error, which wait ------------------------------------------------------------------------------------

@@ -189,3 +189,30 @@ async def test_a_hedge_takes_its_permit_when_it_begins(world: World) -> None:
     assert (outcome.result, outcome.only.denied) == (Success("b"), 0)
     child.stop()
     await child.ended()
+
+
+async def test_a_rate_limits_the_retries_of_all_calls_together(world: World) -> None:
+    back, budget = backend(world, (1, OSError("down"))), Budget(rate=1, per=3_600_000, burst=3)
+    chain = Task(back.fetch).retry(5, backoff=None).budget(budget)
+    outcomes = await world.together(*[lambda: world.run(chain(7)) for _ in range(4)])
+    assert (len(back.calls), budget.denied) == (4 + 3, 4)
+    assert sum(outcome.only.denied for outcome in outcomes) == 4
+    assert {outcome.only.gave_up for outcome in outcomes} == {"budget"}
+
+
+async def test_its_tokens_come_back_with_time(world: World) -> None:
+    back, budget = backend(world, (1, OSError("down"))), Budget(rate=1, per=world.short)
+    chain = Task(back.fetch).retry(1, backoff=None).budget(budget)
+    calls = []
+    for _ in range(2):
+        await world.run(chain(7))
+        calls.append(len(back.calls))
+        await world.pause(world.short + 1)
+    assert calls == [2, 4]
+
+
+async def test_a_rate_limits_hedges(world: World) -> None:
+    back, budget = backend(world, (60, "a")), Budget(rate=1, per=3_600_000)
+    chain = Task(back.fetch).replica(3, after=5).budget(budget)
+    outcome = await world.run(chain(7))
+    assert (outcome.unwrap(), len(back.calls), outcome.only.denied, budget.denied) == ("a", 2, 1, 1)

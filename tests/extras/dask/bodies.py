@@ -228,3 +228,7 @@ class Pausing:
         began = time.monotonic()
         await asyncio.sleep(self.seconds)
         return began, time.monotonic()
+
+
+added = Task(plus) >> Task(twice)
+"""For the command."""

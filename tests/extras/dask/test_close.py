@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import textwrap
@@ -44,6 +45,21 @@ def test_arun_and_amap_on_a_loop_of_the_users(address: str) -> None:
             return found
 
     assert asyncio.run(main()) == [0, 2, 4, 8, 9]
+
+
+def test_the_command_runs_a_chain_on_a_cluster(address: str) -> None:
+    """The workers import its module, which is where they can find it, too."""
+    command = [sys.executable, "-m", "rio_chain", "run", "extras.dask.bodies:added", "--input", "4", "--json"]
+    ran = subprocess.run(
+        [*command, "--executor", "dask", "--address", address],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["value"] == 10
 
 
 def test_map_in_order(balancer: Balancer) -> None:

@@ -105,6 +105,7 @@ RACY = {
     "a retry around several",
     "a fallback around several",
     "a fan-out that fails",
+    "need",
 }
 """How far a branch has come when another one ends it is a matter of time."""
 

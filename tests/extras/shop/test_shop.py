@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import socket
+import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from functools import partial
+from urllib.request import urlopen
 
 import pytest
 
 for package in ("uvicorn", "hypercorn", "flask", "strawberry", "aiohttp", "aiosqlite", "opentelemetry.sdk"):
     pytest.importorskip(package, reason="needs the packages of .[test-extras]")
 
-from extras.shop.shop_process import Answer, ShopProcess, quantile, running, together  # noqa: E402
+from extras.shop.shop_process import ROOT, Answer, ShopProcess, quantile, running, together  # noqa: E402
 
 report = partial(print, file=sys.stderr)  # figures, shown with -s or when a test fails
 REQUESTS, CLIENTS = 2_000, 200
@@ -244,3 +248,56 @@ def test_graphql_gives_fields_side_by_side_and_says_what_failed(shop: ShopProces
         assert [error["extensions"]["status"] for error in answer.json["errors"]] == [404]
 
     asyncio.run(main())
+
+
+def command(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "examples.shop", *options], capture_output=True, text=True, timeout=30, check=False,
+        cwd=ROOT,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--errors", "40"], "errors is a share from 0 to 1, such as 0.4 for 40 %; got 40"),
+        (["--stalls", "nan"], "stalls is a share from 0 to 1"),
+        (["--latency", "-1"], "latency is a number of milliseconds, 0 or more; got -1"),
+    ],
+)
+def test_faults_that_make_no_sense_are_refused(options: list[str], says: str) -> None:
+    ended = command(*options)
+    assert ended.returncode == 2
+    assert says in ended.stderr
+
+
+def test_a_port_that_is_used_is_said_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ended = command("--port", str(taken.getsockname()[1]))
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert "can't be used: Address already in use; another one: --port 0" in line
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "hypercorn", "flask"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_says_that_it_has_stopped(server: str, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "examples.shop", "--server", server, "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        end = time.monotonic() + 20
+        while not answers(f"{address}/ready") and time.monotonic() < end:
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=20)
+    assert errors.splitlines()[-1] == "stopped"
+    assert "Traceback" not in errors
+
+
+def answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5) as answer:  # noqa: S310 - our own server
+            return bool(answer.status == 200)
+    except OSError:
+        return False
