@@ -9,8 +9,9 @@ import contextlib
 import functools
 import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -82,3 +83,12 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Any]:
+    """A ``Journal`` in a file of its own."""
+    from rio_chain import Journal  # noqa: PLC0415 - only some tests need it
+
+    with Journal(tmp_path / "runs.db") as made:
+        yield made

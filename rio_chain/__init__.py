@@ -6,6 +6,7 @@ The map of the package, from the bottom up. Each file may import only what is ab
     _rio_error   RioError, the root of all errors
     _process_errors  errors of calls in other processes: lanes and clusters
     errors       every public exception, and every value that a Failure of ours holds
+    _journal_errors  the same for a journal
     _core/       helpers for every layer: times and checks, locks, forks, deadlines
     schedule/    cron lines and periods: when a schedule ticks, and what it does then; pure decisions
     policies/    one file per policy: frozen data, pure decisions, shared state
@@ -13,6 +14,7 @@ The map of the package, from the bottom up. Each file may import only what is ab
     results/     Outcome, Response and Event: what one run gives, and the record behind them
     engine/      the one interpreter, over the Runtime Protocol
     executors/   where work runs: asyncio, trio, threads, virtual time, lanes, Dask; tickets
+    journal/     what a run has done, in a file, so that it can go on in another process
     balancer/    the priority queue, its slots, and how it shares an executor
     inspect/     shows or checks a chain or a run: explain, bounds, lint, pictures, live tables
     simulation/  scripted and random backends; simulate, compare and advise
@@ -37,6 +39,19 @@ from returns.result import Failure, Success
 from rio_chain import _facade
 from rio_chain._core import hooks
 from rio_chain._core.deadline import Deadline
+from rio_chain._journal_errors import (
+    ArgumentsChanged,
+    JournalCorrupt,
+    JournalError,
+    JournalFull,
+    JournalReadOnly,
+    JournalTooNew,
+    LeaseLost,
+    NotStorable,
+    PlanChanged,
+    RecalledError,
+    RunInUse,
+)
 from rio_chain._renamed import missing
 from rio_chain.chain._plan import Plan
 from rio_chain.chain._request import Request
@@ -103,6 +118,7 @@ if TYPE_CHECKING:
     from rio_chain.executors.dask import DaskExecutor
     from rio_chain.inspect._bounds import Bounds
     from rio_chain.inspect.lint import Finding
+    from rio_chain.journal import Journal
     from rio_chain.policies._best_and_quorum import best, quorum
     from rio_chain.results._error_summary import ErrorSummary
     from rio_chain.results._events import Event
@@ -113,6 +129,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Abandoned",
+    "ArgumentsChanged",
     "Backoff",
     "Balancer",
     "BalancerClosed",
@@ -141,24 +158,35 @@ __all__ = [
     "FanOut",
     "Finding",
     "Gate",
+    "Journal",
+    "JournalCorrupt",
+    "JournalError",
+    "JournalFull",
+    "JournalReadOnly",
+    "JournalTooNew",
     "LaneMessageTooLarge",
+    "LeaseLost",
     "Limit",
     "LimitExceeded",
     "MessageTooLarge",
     "NotAccepted",
     "NotEnoughSuccesses",
     "NotPicklable",
+    "NotStorable",
     "Outcome",
     "PendingPermit",
     "Permit",
     "Plan",
+    "PlanChanged",
     "ProcessDied",
     "Quantile",
     "QueueFull",
+    "RecalledError",
     "Request",
     "RequestShed",
     "Response",
     "RioError",
+    "RunInUse",
     "Saturated",
     "Schedule",
     "Simulation",
@@ -202,6 +230,7 @@ hooks.install(_facade)
 if not TYPE_CHECKING:  # a type checker that sees a __getattr__ accepts every misspelt import
     _LATER = {  # imported on first use: few or no chains need these to be written
         "balancer": ("Balancer", "Schedule", "Ticket"),
+        "journal": ("Journal",),
         "inspect._bounds": ("Bounds",),
         "results._events": ("Event",),
         "results._observers": ("add_observer",),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rio_chain._core.units import Duration
     from rio_chain.balancer._stats import WatchedBalancer
     from rio_chain.chain._request import Request
+    from rio_chain.engine._journal_protocol import RunJournal
     from rio_chain.executors._base import Executor
     from rio_chain.executors._stream import Stream
     from rio_chain.executors._ticket import Ticket
@@ -34,7 +35,7 @@ Out = TypeVar("Out")
 
 def blocking_run(
     *, live: bool
-) -> Callable[[Request[Any], str | Executor | None, Deadline | Duration | None], Outcome[Any]]:
+) -> Callable[[Request[Any], str | Executor | None, Deadline | Duration | None, RunJournal | None], Outcome[Any]]:
     """As ``Facade.blocking_run``."""
     if live:
         from rio_chain.inspect.live._run_table import run_live
@@ -43,6 +44,13 @@ def blocking_run(
     from rio_chain.executors import run_blocking
 
     return run_blocking
+
+
+def session(journal: object, run_id: object, request: Request[Any], /) -> RunJournal | None:
+    """As ``Facade.session``."""
+    from rio_chain.journal._journal import journal_of
+
+    return journal_of(journal, run_id, request)
 
 
 def run_in_place() -> RunInPlace:

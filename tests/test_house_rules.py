@@ -13,6 +13,8 @@ PACKAGE = TESTS.parent / "rio_chain"
 LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 80
 LONGER = {"interpret"}  # the interpreter has one function on purpose
 LONGEST_SLEEP = 0.05
+CHAOS = {"extras/dask/test_chaos.py", "extras/dask/test_cut_off.py"}
+"""Load tests: processes of a real cluster are killed there, and its network is cut for a real time."""
 FOREVER = 5
 """Seconds after which a test has failed long ago: a body that is to be killed or interrupted may sleep so long."""
 LINES_OF_A_HELPER = 4
@@ -37,6 +39,7 @@ def test_no_test_sleeps_long() -> None:
     long = [
         f"{file.relative_to(TESTS)}:{node.lineno}"
         for file in TESTS.rglob("*.py")
+        if str(file.relative_to(TESTS)) not in CHAOS
         for node in ast.walk(tree_of(file))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "time.sleep"
         if isinstance(seconds := node.args[0], ast.Constant) and LONGEST_SLEEP < float(str(seconds.value)) < FOREVER

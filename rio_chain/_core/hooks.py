@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rio_chain._core.units import Duration
     from rio_chain.balancer._stats import WatchedBalancer
     from rio_chain.chain._request import Request
+    from rio_chain.engine._journal_protocol import RunJournal
     from rio_chain.executors._base import Executor
     from rio_chain.executors._stream import Stream
     from rio_chain.executors._ticket import Ticket
@@ -33,7 +34,7 @@ class RunInPlace(Protocol):
     """Runs a request in the caller's own task."""
 
     def __call__(
-        self, request: Request[Any], deadline: Deadline | Duration | None = None, /
+        self, request: Request[Any], deadline: Deadline | Duration | None = None, journal: RunJournal | None = None, /
     ) -> Coroutine[Any, Any, Outcome[Any]]:
         """Call it in that task, and await the result."""
         ...
@@ -44,8 +45,12 @@ class Facade(Protocol):
 
     def blocking_run(
         self, *, live: bool
-    ) -> Callable[[Request[Any], str | Executor | None, Deadline | Duration | None], Outcome[Any]]:
+    ) -> Callable[[Request[Any], str | Executor | None, Deadline | Duration | None, RunJournal | None], Outcome[Any]]:
         """What ``Request.run`` calls. ``live`` shows the tasks while they run."""
+        ...
+
+    def session(self, journal: object, run_id: object, request: Request[Any], /) -> RunJournal | None:
+        """The journal of one run, for the arguments of these names."""
         ...
 
     def run_in_place(self) -> RunInPlace:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+import sys
 from datetime import timedelta
 from itertools import islice
 from numbers import Real
@@ -89,6 +90,8 @@ def count(value: object, name: str, *, least: int = 0) -> int:
     """Check for a whole number that is at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ChainDefinitionError(f"`{name}` must be a whole number, {least} or more; got {short_repr(value)}")
+    if value > sys.maxsize:  # counts are compared with floats, and are sizes of collections
+        raise ChainDefinitionError(f"`{name}` must be a whole number, {sys.maxsize} or less; got {short_repr(value)}")
     return value
 
 

@@ -15,7 +15,6 @@ from rio_chain._core.notebook_repr import NotebookRepr
 from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import Duration, count, flag, seconds
 from rio_chain._core.users_line import users_line
-from rio_chain.balancer._balancer_stream import BalancerStream
 from rio_chain.balancer._dropped import described
 from rio_chain.balancer._every_method import EveryMethod
 from rio_chain.balancer._lanes import BalancerLanes
@@ -28,8 +27,8 @@ from rio_chain.balancer._share_options import checked_shed, checked_weights
 from rio_chain.chain._never_run import DEV_MODE, handed_over
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import CURRENT, Run
+from rio_chain.engine._new_run import new_run
 from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
-from rio_chain.engine._run_events import new_run
 from rio_chain.errors import UsageError
 from rio_chain.executors import checked_executor, default_name, warn_if_a_loop_runs
 from rio_chain.executors._run_ticket import wait_for, wait_in_place
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from rio_chain.balancer._dispatch import Dispatcher
     from rio_chain.balancer._host_binding import HostBinding
     from rio_chain.executors._base import Executor, Host
-    from rio_chain.executors._stream import Stream
+    from rio_chain.journal import Journal
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out")
@@ -162,6 +161,8 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         queue_timeout: Duration | None = None,
         on_full: OnFull = "wait",
         tenant: Hashable = None,
+        journal: Journal | None = None,
+        run_id: str | None = None,
     ) -> Outcome[Out]:
         """Run a request and wait for its Outcome, in async code.
 
@@ -170,14 +171,14 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         Args:
             request: a chain called with its arguments.
             priority: higher goes first. Default 0.
-            deadline: the most time that waiting and running may take together: milliseconds, a ``timedelta`` or a
-                ``Deadline``.
+            deadline: of waiting and running together: milliseconds, a ``timedelta`` or a ``Deadline``.
             queue_timeout: the longest time that the request may wait for a worker: milliseconds or a ``timedelta``.
                 After that the request fails with ``DeadlineExceeded``.
             on_full: what to do if ``buffer`` requests are waiting: ``"wait"`` in the same queue (default), or
                 ``"reject"``, which raises ``QueueFull``.
-            tenant: whose request it is, if the balancer has ``fair``: any hashable value. Default None, which is a
-                tenant, too.
+            tenant: whose request it is, if the balancer has ``fair``: any hashable value, also None.
+            journal: as for ``Request.run``, with its errors.
+            run_id: as for ``Request.run``.
 
         Raises:
             QueueFull: ``on_full`` is ``"reject"``, and ``buffer`` requests are waiting.
@@ -186,6 +187,7 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         """
         if DEV_MODE:
             handed_over(request)
+        session = None if journal is None and run_id is None else hooks.facade.session(journal, run_id, request)
         lifetime = self._lifetime
         admission, observers = lifetime.admission, lifetime.settings.observers
         if CURRENT.get() is not None:
@@ -196,13 +198,12 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
             options = lifetime.manage(request, options, tenant)
         if not host.here():
             host.check_await()
-            return await wait_in_place(lifetime.post(host, request, options))
-        lifetime.check(host, request)
-        plan = request.given[0]
-        rt, run = host.runtime, new_run(plan, observers, admission) if OBSERVERS or observers else Run(plan)
+            return await wait_in_place(lifetime.post(host, request, options, session))
+        lifetime.check(host, request, session)
+        plan, rt, watched = request.given[0], host.runtime, OBSERVERS or observers or session
+        run = new_run(plan, observers, admission, session) if watched else Run(plan)
         run.priority = options.priority
-        checkpoints = rt.checkpoints
-        passed = 0
+        checkpoints, passed = rt.checkpoints, 0
         if checkpoints is not None:
             await checkpoints.heed()
             passed = checkpoints.count()
@@ -212,8 +213,7 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
             if not admission.take(run):
                 error = await lifetime.dispatcher.slot_came(rt, run, options, posted)
                 if error is not None:
-                    outcome = outcome_of_unbegun(request, run, error, posted, rt.now())
-                    admission.unbegun(outcome)
+                    admission.unbegun(outcome := outcome_of_unbegun(request, run, error, posted, rt.now()))
                     return outcome
                 began = rt.now()
             try:  # as in ``execute``, but without another coroutine for each request
@@ -243,6 +243,8 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         on_full: OnFull = "wait",
         live: bool = False,
         tenant: Hashable = None,
+        journal: Journal | None = None,
+        run_id: str | None = None,
     ) -> Outcome[Out]:
         """Run a request and wait for its Outcome, in plain code; keywords as for ``arun``. Ctrl-C cancels the request.
 
@@ -252,11 +254,13 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
             QueueFull: ``on_full`` is ``"reject"``, and ``buffer`` requests are waiting.
             BalancerClosed: the balancer is closed.
             Saturated: ``max_abandoned`` abandoned calls still run.
+            JournalError: as for ``Request.run``.
             UsageError: ``run`` was called on the thread of the balancer's event loop; write ``await
                 balancer.arun(...)`` there.
         """
         if DEV_MODE:
             handed_over(request)
+        session = None if journal is None and run_id is None else hooks.facade.session(journal, run_id, request)
         lifetime = self._lifetime
         check_not_nested(lifetime.admission, "run")
         host = lifetime.host(request, here=False)
@@ -267,12 +271,14 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         if tenant is not None or lifetime.managed:
             options = lifetime.manage(request, options, tenant)
         if live is False or not flag(live, "live"):
-            return wait_for(lifetime.post(host, request, options))
+            return wait_for(lifetime.post(host, request, options, session))
         with contextlib.ExitStack() as shown:
             looks: list[Callable[[], object]] = []
-            ticket = lifetime.post(
-                host, request, options, lambda ticket: looks.append(shown.enter_context(hooks.facade.followed(ticket)))
-            )
+
+            def follow(ticket: Ticket[Any]) -> None:
+                looks.append(shown.enter_context(hooks.facade.followed(ticket)))
+
+            ticket = lifetime.post(host, request, options, session, follow)
             return wait_for(ticket, looks[0])
 
     def post(
@@ -283,10 +289,12 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         deadline: Deadline | Duration | None = None,
         queue_timeout: Duration | None = None,
         tenant: Hashable = None,
+        journal: Journal | None = None,
+        run_id: str | None = None,
     ) -> Ticket[Out]:
         """Queue a request and return its Ticket. Never blocks; any thread, event loop or finaliser may call this.
 
-        Keywords as for ``arun``.
+        Keywords as for ``arun``. A ``JournalError`` is raised where you wait for the ticket.
 
         Raises:
             QueueFull: ``buffer`` requests are waiting.
@@ -295,40 +303,13 @@ class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
         """
         if DEV_MODE:
             handed_over(request)
+        session = None if journal is None and run_id is None else hooks.facade.session(journal, run_id, request)
         lifetime = self._lifetime
         host = lifetime.host(request, here=False)
         options = request_options(host.runtime.now, priority, deadline, queue_timeout, "reject")
         if tenant is not None or lifetime.managed:
             options = lifetime.manage(request, options, tenant)
-        return lifetime.post(host, request, options)
-
-    def stream(
-        self,
-        request: Request[Out],
-        *,
-        priority: float = 0,
-        deadline: Deadline | Duration | None = None,
-        queue_timeout: Duration | None = None,
-        on_full: OnFull = "wait",
-        values: bool = False,
-        tenant: Hashable = None,
-    ) -> Stream[Out]:
-        """Run a request and read its events, as ``Request.stream`` does; keywords as for ``arun``.
-
-        The request is posted when you start to iterate. It may wait for a worker before the first event. Leaving the
-        ``for`` early cancels the request. Times of events count from the start of the run.
-
-        ``values`` is as for ``Request.stream``. Errors that ``arun`` would raise are raised when you start to iterate.
-        After that, the ``outcome`` of the stream raises the same error.
-
-        Example:
-            >>> from rio_chain import Balancer, Task
-            >>> with Balancer(workers=2) as balancer:
-            ...     [event.kind for event in balancer.stream(Task(len)("four"))]
-            ['started', 'finished', 'ended']
-        """
-        options = priority, deadline, queue_timeout, on_full
-        return BalancerStream(lambda: self._lifetime, request, options, tenant, values=values)
+        return lifetime.post(host, request, options, session)
 
     # --- entering and closing ------------------------------------------------------------------------------------
 

@@ -93,6 +93,6 @@ class BalancerStream(Stream[Out]):
         def observe(ticket: Ticket[Any]) -> None:
             buffers.append(events_of(ticket, values=self._values))
 
-        ticket = self._lifetime().post(host, self._request, self._made(host.runtime.now), observe)
+        ticket = self._lifetime().post(host, self._request, self._made(host.runtime.now), observe=observe)
         self._host, self._ticket = host, ticket
         return ticket, buffers[0]

@@ -21,6 +21,7 @@ from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
     from rio_chain.balancer._schedule import ScheduleRun
+    from rio_chain.engine._journal_protocol import RunJournal
     from rio_chain.engine._runtime_protocol import Runtime
     from rio_chain.executors._base import Host, Main
     from rio_chain.results._observers import Observer
@@ -65,6 +66,7 @@ class Dispatcher:
         host: Host,
         request: Request[Out],
         options: RequestOptions,
+        journal: RunJournal | None = None,
         observe: Callable[[Ticket[Any]], object] | None = None,
     ) -> Ticket[Out]:
         """A ticket for a request that was checked. ``observe`` is called with the ticket before it can run.
@@ -73,7 +75,7 @@ class Dispatcher:
             BalancerClosed: the balancer is closed.
             QueueFull: the queue is full, and the options say not to wait for room.
         """
-        ticket = Ticket(request, host, self.observers, self.admission)
+        ticket = Ticket(request, host, self.observers, self.admission, journal)
         if observe is not None:
             observe(ticket)
         ticket.run.priority = options.priority

@@ -19,12 +19,12 @@ from rio_chain.balancer._dropped import dropped
 from rio_chain.balancer._host_binding import HostBinding
 from rio_chain.balancer._managed_admission import ManagedAdmission
 from rio_chain.balancer._map_worker import MapRequests
-from rio_chain.balancer._mapping import Window
+from rio_chain.balancer._mapping import Window, session_maker
 from rio_chain.balancer._posted_request import RequestOptions, request_options
 from rio_chain.balancer._share_options import hashable_tenant, worth_of
 from rio_chain.chain._plan import public_name
 from rio_chain.chain._request import Request
-from rio_chain.engine._prepare import check_request
+from rio_chain.engine._prepare import check_journal, check_request
 from rio_chain.errors import BalancerClosed, ChainDefinitionError, QueueFull, Saturated, UsageError
 from rio_chain.results._deliver import deliver, observers_now
 from rio_chain.results._events import Event
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from rio_chain.balancer._lanes import BalancerLanes
     from rio_chain.balancer._managed_admission import Shed
     from rio_chain.chain._plan import Plan
+    from rio_chain.engine._journal_protocol import RunJournal
     from rio_chain.executors._base import Executor, Host
     from rio_chain.executors._ticket import Ticket
+    from rio_chain.journal import Journal
     from rio_chain.results._observers import Observer
 
 REFUSALS: dict[type[BaseException], str] = {QueueFull: "full", BalancerClosed: "closed", Saturated: "saturated"}
@@ -106,7 +108,7 @@ class Lifetime:
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def check(self, host: Host, request: Request[Any]) -> None:
+    def check(self, host: Host, request: Request[Any], journal: object = None) -> None:
         """Refuse what is not a request, what its lanes can't run, and everything while too many abandoned calls run."""
         given: Any = request
         if type(given) is not Request:
@@ -115,7 +117,7 @@ class Lifetime:
                 f"`request` must be a chain called with its arguments, as in balancer.run(page(42)); got {got}"
             )
         if request.given[0].lanes or host.runtime.remote is not None:
-            check_request(request, host.runtime)
+            check_request(request, host.runtime, journal)
         if host.pool.saturated and not self.admission.closed:
             self.admission.rejected += 1
             most = self.settings.max_abandoned
@@ -149,12 +151,13 @@ class Lifetime:
         host: Host,
         request: Request[Out],
         options: RequestOptions,
+        journal: RunJournal | None = None,
         observe: Callable[[Ticket[Any]], object] | None = None,
     ) -> Ticket[Out]:
         """As ``Dispatcher.post``, with checks."""
-        self.check(host, request)
+        self.check(host, request, journal)
         try:
-            return self.dispatcher.post(host, request, options, observe)
+            return self.dispatcher.post(host, request, options, journal, observe)
         except (BalancerClosed, QueueFull) as error:
             self.refused(request.given[0], error)
             raise
@@ -186,19 +189,30 @@ class Lifetime:
         *,
         as_completed: bool,
         with_input: bool,
+        journal: Journal | None = None,
+        key: Callable[[In], object] | None = None,
     ) -> Window[In, Out]:
         """The state of a ``map``: its inputs that are read and not handed out."""
+        if journal is not None:
+            check_journal(host.runtime)
         options = self.options_of(request_options(host.runtime.now, priority), tenant)
         workers = self.settings.workers
         requests = MapRequests[Out](self.dispatcher, host, options, workers, as_completed=as_completed)
 
         def request_for(value: In) -> Request[Out]:
             request = chain(value)
-            self.check(host, request)
+            self.check(host, request, journal)
             return request
 
         with_input = flag(with_input, "with_input")
-        return Window(requests, request_for, inputs, in_order=not as_completed, with_input=with_input)
+        return Window(
+            requests,
+            request_for,
+            inputs,
+            in_order=not as_completed,
+            with_input=with_input,
+            session=session_maker(journal, key),
+        )
 
     # --- blocks -----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from rio_chain.balancer._lifetime import Lifetime
     from rio_chain.chain._request import Request
+    from rio_chain.journal import Journal
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out")
@@ -35,6 +36,8 @@ class MapMethods:
         priority: float = ...,
         tenant: Hashable = ...,
         progress: bool = ...,
+        journal: Journal | None = ...,
+        key: Callable[[In], str | int] | None = ...,
     ) -> Iterator[Outcome[Out]]: ...
     @overload
     def map(
@@ -47,6 +50,8 @@ class MapMethods:
         priority: float = ...,
         tenant: Hashable = ...,
         progress: bool = ...,
+        journal: Journal | None = ...,
+        key: Callable[[In], str | int] | None = ...,
     ) -> Iterator[tuple[In, Outcome[Out]]]: ...
     def map(
         self,
@@ -58,6 +63,8 @@ class MapMethods:
         priority: float = 0,
         tenant: Hashable = None,
         progress: bool = False,
+        journal: Journal | None = None,
+        key: Callable[[Any], str | int] | None = None,
     ) -> Iterator[Any]:
         """Run the chain for every input, and give the Outcomes in order, or as they come. For plain code.
 
@@ -75,6 +82,8 @@ class MapMethods:
             progress: show how many are done, have failed and run, how many end in a second, and, if ``len(inputs)`` is
                 known, how much time is left: in a notebook, in a terminal as a bar (with the extra
                 ``rio-chain[watch]``), elsewhere as lines on stderr. Default False.
+            journal: the ``Journal`` that records each run. What it knows to have ended is not run again. Default None.
+            key: with a journal: a function that gives the ``run_id`` of an input.
 
         Example:
             >>> from rio_chain import Balancer, Task
@@ -98,6 +107,8 @@ class MapMethods:
             tenant,
             as_completed=as_completed,
             with_input=with_input,
+            journal=journal,
+            key=key,
         )
         window.balancer = self
         return _mapping.outcomes(window, inputs, progress=progress)
@@ -113,6 +124,8 @@ class MapMethods:
         priority: float = ...,
         tenant: Hashable = ...,
         progress: bool = ...,
+        journal: Journal | None = ...,
+        key: Callable[[In], str | int] | None = ...,
     ) -> AsyncIterator[Outcome[Out]]: ...
     @overload
     def amap(
@@ -125,6 +138,8 @@ class MapMethods:
         priority: float = ...,
         tenant: Hashable = ...,
         progress: bool = ...,
+        journal: Journal | None = ...,
+        key: Callable[[In], str | int] | None = ...,
     ) -> AsyncIterator[tuple[In, Outcome[Out]]]: ...
     def amap(
         self,
@@ -136,6 +151,8 @@ class MapMethods:
         priority: float = 0,
         tenant: Hashable = None,
         progress: bool = False,
+        journal: Journal | None = None,
+        key: Callable[[Any], str | int] | None = None,
     ) -> AsyncIterator[Any]:
         """As ``map``, for async code: ``async for outcome in balancer.amap(chain, inputs)``. Same keywords."""
         lifetime = self._lifetime
@@ -149,6 +166,8 @@ class MapMethods:
             tenant,
             as_completed=as_completed,
             with_input=with_input,
+            journal=journal,
+            key=key,
         )
         window.balancer = self
         return _mapping.async_outcomes(window, inputs, progress=progress)

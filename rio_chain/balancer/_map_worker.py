@@ -18,10 +18,11 @@ from attrs import define, field
 
 from rio_chain._core.tracebacks import drop_frames
 from rio_chain._core.unhandled_errors import report_unhandled, surely
+from rio_chain._rio_error import RioError
 from rio_chain.balancer._posted_request import PostedRequest, RequestOptions
 from rio_chain.engine._current_run import Run
+from rio_chain.engine._new_run import new_run
 from rio_chain.engine._run import UNFINISHED, begin, finish, outcome_of_unbegun
-from rio_chain.engine._run_events import new_run
 from rio_chain.errors import TicketCancelled
 from rio_chain.executors._run_ticket import LOST
 from rio_chain.executors._ticket import Ticket
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from rio_chain.balancer._dispatch import Dispatcher
     from rio_chain.balancer._priority_queue import Turn
     from rio_chain.chain._request import Request
+    from rio_chain.engine._journal_protocol import RunJournal
     from rio_chain.executors._base import Host
     from rio_chain.results._outcome import Outcome
 
@@ -86,13 +88,13 @@ class MapRequests(Generic[Out]):
         self._wake: list[Callable[[], None]] = []
         self._lock = threading.RLock()
 
-    def post(self, request: Request[Out]) -> MapItem[Out]:
+    def post(self, request: Request[Out], journal: RunJournal | None = None) -> MapItem[Out]:
         """Add a request.
 
         Raises:
             BalancerClosed: the balancer is closed.
         """
-        run = new_run(request.plan, self.dispatcher.observers, self.dispatcher.admission)
+        run = new_run(request.plan, self.dispatcher.observers, self.dispatcher.admission, journal)
         run.priority = self.options.priority
         item = MapItem(request, run, self.host.runtime.now())
         with self._lock:
@@ -151,12 +153,12 @@ class MapRequests(Generic[Out]):
             raise
 
     def fail(self, item: MapItem[Out], error: BaseException) -> None:
-        """A BaseException of the user's function ended its run. The reader gets that exception."""
+        """A BaseException of the user's function, or its journal, ended its run. The reader gets that exception."""
         if item.done:
             return
         drop_frames(error)
         item.error = error
-        if self.over:
+        if self.over and not isinstance(error, RioError):  # which is like a Failure that nobody reads
             report_unhandled(error)
         surely(partial(self._arrived, item))
 

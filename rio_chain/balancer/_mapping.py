@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from rio_chain._core import hooks
 from rio_chain._core.tracebacks import as_kept
 from rio_chain._core.unhandled_errors import report_unhandled
-from rio_chain._core.units import flag
+from rio_chain._core.units import flag, short_repr
+from rio_chain._rio_error import RioError
 from rio_chain.balancer._map_worker import MapItem, MapRequests
 from rio_chain.engine._iterables import is_plain
+from rio_chain.errors import ChainDefinitionError
 from rio_chain.executors._blocking_wait import SLICE, wait_until_done
 from rio_chain.executors._running_loop import runtime_here, waiter_here
 
 if TYPE_CHECKING:
     from rio_chain.chain._request import Request
+    from rio_chain.engine._journal_protocol import RunJournal
+    from rio_chain.journal import Journal
     from rio_chain.results._outcome import Outcome
 
 In = TypeVar("In")
@@ -30,6 +34,34 @@ Meanwhile = Callable[[], None]
 
 
 UNKNOWN = object()
+
+
+def session_maker(
+    journal: Journal | None, key: Callable[[In], object] | None
+) -> Callable[[In, Request[Any]], RunJournal | None] | None:
+    """Makes the journal of the run for each input. None without a journal.
+
+    Raises:
+        ChainDefinitionError: ``journal`` and ``key`` are not given both.
+    """
+    if journal is None and key is None:
+        return None
+    if journal is None or key is None or not callable(key):
+        raise ChainDefinitionError(
+            "a map with a journal needs both `journal` and `key`, a function that gives the run_id of an input, as in "
+            f"balancer.map(page, ids, journal=journal, key=str); got journal={short_repr(journal)}, "
+            f"key={short_repr(key)}"
+        )
+
+    def session(value: In, request: Request[Any]) -> RunJournal | None:
+        run_id = key(value)
+        if type(run_id) is not int and not (isinstance(run_id, str) and run_id):
+            raise ChainDefinitionError(
+                f"`key` must give the run_id of an input, a text or a whole number; got {short_repr(run_id)}"
+            )
+        return hooks.facade.session(journal, str(run_id), request)
+
+    return session
 
 
 class Window(Generic[In, Out]):
@@ -47,7 +79,9 @@ class Window(Generic[In, Out]):
         *,
         in_order: bool,
         with_input: bool,
+        session: Callable[[In, Request[Any]], RunJournal | None] | None = None,
     ) -> None:
+        self._session = session
         self.balancer: object = None  # keeps the balancer alive as long as the reader: a dropped one would be closed
         self.requests = requests
         self.in_order = in_order
@@ -72,7 +106,8 @@ class Window(Generic[In, Out]):
             if pending or len(items) - len(requests.workers) >= requests.most:
                 return True
         for value in islice(self._source, room):
-            item = requests.post(self._make(value))
+            request = self._make(value)
+            item = requests.post(request, None if self._session is None else self._session(value, request))
             if self._with_input:
                 item.value = value
             items.append(item)
@@ -106,11 +141,11 @@ class Window(Generic[In, Out]):
             del self, item  # the traceback keeps this frame
 
     def cancel(self) -> None:
-        """Cancel all open items, and begin no more. An error that the reader did not get is reported."""
+        """Cancel all open items, and begin no more. A BaseException that the reader did not get is reported."""
         self.requests.cancel()
         while self.items:
             item = self.items.popleft()
-            if item.error is not None:
+            if item.error is not None and not isinstance(item.error, RioError):
                 report_unhandled(item.error)
 
 

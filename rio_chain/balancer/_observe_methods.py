@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rio_chain._core import hooks
 from rio_chain._core.units import Duration, seconds
+from rio_chain.balancer._balancer_stream import BalancerStream
 from rio_chain.balancer._dropped import snapshot, state
 from rio_chain.balancer._health import Health, health_of
 from rio_chain.balancer._stats import Stats, WatchedBalancer
@@ -13,7 +14,15 @@ from rio_chain.engine._current_run import INF
 from rio_chain.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from rio_chain._core.deadline import Deadline
     from rio_chain.balancer._lifetime import Lifetime, Settings
+    from rio_chain.balancer._posted_request import OnFull
+    from rio_chain.chain._request import Request
+    from rio_chain.executors._stream import Stream
+
+Out = TypeVar("Out")
 
 
 class ObserveMethods:
@@ -32,6 +41,34 @@ class ObserveMethods:
         You can call this from any thread. It never waits.
         """
         return health_of(self._lifetime)
+
+    def stream(
+        self,
+        request: Request[Out],
+        *,
+        priority: float = 0,
+        deadline: Deadline | Duration | None = None,
+        queue_timeout: Duration | None = None,
+        on_full: OnFull = "wait",
+        values: bool = False,
+        tenant: Hashable = None,
+    ) -> Stream[Out]:
+        """Run a request and read its events, as ``Request.stream`` does; keywords as for ``arun``.
+
+        The request is posted when you start to iterate. It may wait for a worker before the first event. Leaving the
+        ``for`` early cancels the request. Times of events count from the start of the run.
+
+        ``values`` is as for ``Request.stream``. Errors that ``arun`` would raise are raised when you start to iterate.
+        After that, the ``outcome`` of the stream raises the same error.
+
+        Example:
+            >>> from rio_chain import Balancer, Task
+            >>> with Balancer(workers=2) as balancer:
+            ...     [event.kind for event in balancer.stream(Task(len)("four"))]
+            ['started', 'finished', 'ended']
+        """
+        options = priority, deadline, queue_timeout, on_full
+        return BalancerStream(lambda: self._lifetime, request, options, tenant, values=values)
 
     def watch(self, *, duration: Duration | None = None) -> None:
         """Show ``stats()`` as a live table until Ctrl-C, or until the balancer is closed and idle. Blocks the caller.

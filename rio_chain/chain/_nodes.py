@@ -159,7 +159,7 @@ class Each:
     ``on_error``: whether the failure of one item is the failure of the whole, and if not, what replaces its value.
     ``time_limit``: seconds; then it fails, or with ``keeps`` it goes on with the values that have come. ``drop``: items
     that fail with these errors have no value. ``take``: it ends after so many values, or before the first value that
-    the function is not true of.
+    the function is not true of. ``key``: what names an item in a journal; None: its number.
     """
 
     inner: Node
@@ -170,6 +170,7 @@ class Each:
     keeps: bool = False
     drop: Match | None = field(default=None, hash=False)
     take: int | Callable[[Any], Any] | None = field(default=None, hash=False)
+    key: Callable[[Any], Any] | None = field(default=None, hash=False)
 
 
 @frozen

@@ -135,6 +135,8 @@ def _dynamic(node: Node, inner: list[Data]) -> Data:
         when: Data = {"time_limit_ms": ms(node.time_limit), "on_timeout": "keep" if node.keeps else "raise"}
         if node.take is not None:
             when["take"] = number(node.take) if isinstance(node.take, int) else function(node.take)
+        if node.key is not None:
+            when["key"] = function(node.key)
         return some | {"ordered": node.ordered, **when, "inner": inner[0]}
     return some | {
         "depth": number(node.depth),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
     from rio_chain.executors._base import Executor
     from rio_chain.executors._stream import Stream
+    from rio_chain.journal._journal import Journal
     from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out", covariant=True)
@@ -80,6 +81,8 @@ class Request(Renderable, Generic[Out]):
         executor: str | Executor | None = None,
         deadline: Deadline | Duration | None = None,
         live: bool = False,
+        journal: Journal | None = None,
+        run_id: str | None = None,
     ) -> Outcome[Out]:
         """Run the request and wait for the Outcome. You can call this anywhere: in a script, a notebook cell, a thread.
 
@@ -92,11 +95,18 @@ class Request(Renderable, Generic[Out]):
             deadline: the most time that the run may take: milliseconds, a ``timedelta`` or a ``Deadline``.
             live: show the tasks while they run. A notebook shows one output of the cell, a terminal a table (with the
                 extra ``rio-chain[watch]``), and anything else lines on stderr. Updated at most ten times a second.
+            journal: the ``Journal`` that records the run, so that it can go on in another process.
+            run_id: the id of the run in the journal. A run that the journal knows goes on where it was.
+
+        Raises:
+            JournalError: the journal can't be used, or knows this id with another chain or other arguments, or the run
+                is running elsewhere.
         """
         if DEV_MODE:
             handed_over(self)
         shown = live is not False and flag(live, "live")
-        return hooks.facade.blocking_run(live=shown)(self, executor, deadline)
+        session = None if journal is None and run_id is None else hooks.facade.session(journal, run_id, self)
+        return hooks.facade.blocking_run(live=shown)(self, executor, deadline, session)
 
     def stream(
         self,
@@ -127,7 +137,13 @@ class Request(Renderable, Generic[Out]):
         """
         return hooks.facade.stream(self, executor, deadline, values=values)
 
-    async def arun(self, *, deadline: Deadline | Duration | None = None) -> Outcome[Out]:
+    async def arun(
+        self,
+        *,
+        deadline: Deadline | Duration | None = None,
+        journal: Journal | None = None,
+        run_id: str | None = None,
+    ) -> Outcome[Out]:
         """The same as ``await request``, as a coroutine: for ``asyncio.run``, ``create_task`` and ``start_soon``.
 
         The request runs in the task that awaits the coroutine, on asyncio or trio.
@@ -135,6 +151,8 @@ class Request(Renderable, Generic[Out]):
         Args:
             deadline: the most time that the run may take, from its beginning: milliseconds, a ``timedelta`` or a
                 ``Deadline``.
+            journal: as for ``run``.
+            run_id: as for ``run``.
 
         Example:
             >>> import asyncio
@@ -142,7 +160,8 @@ class Request(Renderable, Generic[Out]):
             >>> asyncio.run(Task(len)("four").arun(deadline=1_000)).unwrap()
             4
         """
-        return await (_run_here or _found())(self, deadline)
+        session = None if journal is None and run_id is None else hooks.facade.session(journal, run_id, self)
+        return await (_run_here or _found())(self, deadline, session)
 
     def __await__(self) -> Generator[Any, Any, Outcome[Out]]:
         """Run the request in the caller's own task, on the running event loop of asyncio or trio."""

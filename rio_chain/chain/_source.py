@@ -220,6 +220,8 @@ def _each(node: Each, inner: str) -> str:
     words += _drop(node.drop)
     if node.take is not None:
         words.append(f"take={node.take if isinstance(node.take, int) else fn_source(node.take)}")
+    if node.key is not None:
+        words.append(f"key={fn_source(node.key)}")
     return f"each({', '.join(words)})"
 
 

@@ -102,18 +102,12 @@ async def handle(
     if watch.gone:
         raise ClientGone(_GONE)
 
-    run = partial(
-        balancer.arun,
-        request,
-        priority=urgency,
-        deadline=limit,
-        queue_timeout=queue_timeout,
-        on_full=on_full,
-        tenant=tenant,
-    )
+    run = partial(balancer.arun, request, queue_timeout=queue_timeout, on_full=on_full, tenant=tenant)
     watch.enter(receive)
     try:
-        _, outcome = await rt.race([partial(watch.left, rt, receive), run], _decided)
+        _, outcome = await rt.race(
+            [partial(watch.left, rt, receive), partial(run, priority=urgency, deadline=limit)], _decided
+        )
     finally:
         watch.leave()
     if outcome is STOPPED:

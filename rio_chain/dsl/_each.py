@@ -43,6 +43,7 @@ def each(
     on_timeout: Literal["raise", "keep"] = ...,
     drop: Match | None = ...,
     take: int | Callable[[A], bool] | None = ...,
+    key: Callable[[X], str | int] | None = ...,
 ) -> Chain[[Iterable[X] | AsyncIterable[X]], list[A]]: ...
 @overload
 def each(
@@ -56,6 +57,7 @@ def each(
     on_timeout: Literal["raise", "keep"] = ...,
     drop: Match | None = ...,
     take: int | Callable[[Result[A, Any]], bool] | None = ...,
+    key: Callable[[X], str | int] | None = ...,
 ) -> Chain[[Iterable[X] | AsyncIterable[X]], list[Result[A, Any]]]: ...
 def each(
     chain: Any,
@@ -68,6 +70,7 @@ def each(
     on_timeout: Any = "raise",
     drop: Any = None,
     take: Any = None,
+    key: Any = None,
 ) -> Any:
     """Run a chain for every item of the value, several at once. The result is a list of their values.
 
@@ -94,6 +97,9 @@ def each(
             a function of the error.
         take: a number: the list has so many values, and no more items begin than are needed for that. Or a function of
             a value: the list ends before the first value for which it returns False, and no further item begins.
+        key: a function of an item that returns its name in a ``Journal``: a str or an int, another one for each item.
+            The items may then come in another order in the next run. Default None: its index. Without a journal it is
+            not called.
         time_limit: how long all items may take together, in milliseconds or as a ``timedelta``. Default None: no limit
             but those around the ``each``.
         on_timeout: what happens then. With ``"raise"``, the default, the ``each`` fails with ``TaskTimedOut``. With
@@ -124,6 +130,7 @@ def each(
         on_timeout == "keep",
         _drop(drop, on_error),
         _take(take, on_error),
+        None if key is None else callback(key, "key", "a function of an item that returns a str or an int"),
     )
     return made(Chain, node, names)
 

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from rio_chain._core.forks import after_fork
 
@@ -68,6 +68,16 @@ class Attempt(int):
 
     def __reduce__(self) -> tuple[type[Attempt], tuple[int, int, str]]:
         return Attempt, (int(self), self.replica, self.key)
+
+
+class RequestAt(NamedTuple):
+    """The place of a nested run in the run around it: the instruction whose function returned the Request."""
+
+    pc: int
+
+    def __str__(self) -> str:
+        """As a part of an idempotency key."""
+        return f"request at {self.pc}"
 
 
 def way_to(run: Run, index: int) -> Way:

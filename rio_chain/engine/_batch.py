@@ -40,6 +40,7 @@ async def run_batched(strand: Strand, op: BatchOp, value: Any, part: RunPart) ->
         _take_calls(call, work)
         error = work.error_for(strand)  # the call of all was not made to its end
         if error is not None:
+            close(strand.run.log, op.branch.low, op.branch.high, error)  # that call may have no record of this task
             raise NestedFail(error)
         if strand.rt.now() >= strand.deadline:
             raise LimitPassed

@@ -11,7 +11,7 @@ from rio_chain._core.deadline import Deadline
 from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import milliseconds
 from rio_chain.chain._plan import Plan
-from rio_chain.engine._attempt import Attempt, always, way_to
+from rio_chain.engine._attempt import Attempt, RequestAt, always, way_to
 from rio_chain.engine._blocking_call import CALLING, GivenUp, HeldCall, SharedPermit
 from rio_chain.engine._race import Contender, Race
 from rio_chain.engine._runtime_protocol import Runtime, Slot
@@ -19,6 +19,7 @@ from rio_chain.errors import Abandoned, DeadlineExceeded
 from rio_chain.results._task_record import Log, TaskRecord
 
 if TYPE_CHECKING:
+    from rio_chain.engine._journal_protocol import RunJournal
     from rio_chain.engine._late_answers import LateAnswers
     from rio_chain.engine._thread_bound_values import Pinned
     from rio_chain.policies import Budget
@@ -47,6 +48,9 @@ class Run:
     observed = False
     """Whether it reports events."""
 
+    journal: RunJournal | None = None
+    """Of a run with a journal; its parts do not have it."""
+
     def __init__(self, plan: Plan, around: Run | None = None) -> None:
         self.plan = plan
         self.around = around  # the run whose body began this one, while this one runs
@@ -73,7 +77,7 @@ class Run:
         ``index``, or a bridge.
         """
         nested = Run(plan, self)
-        nested.step = f"request at {pc}"
+        nested.step = RequestAt(pc)
         return nested
 
     def strand(self, rt: Runtime, slot: Slot, parent_deadline: float) -> Strand:

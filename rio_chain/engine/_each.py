@@ -16,8 +16,10 @@ from rio_chain.engine._ask import predicate_holds
 from rio_chain.engine._blocking_call import call_blocking
 from rio_chain.engine._current_run import Strand
 from rio_chain.engine._frames import Fail
+from rio_chain.engine._item_keys import item_keys
 from rio_chain.engine._item_runner import DROPPED, MAX_WORKERS, Condition, ItemRunner, PendingItem
 from rio_chain.engine._item_sources import END, NOTHING, AsyncIterated, Items, Plain, items_of, on_edge
+from rio_chain.engine._journal import journal_for
 from rio_chain.engine._runtime_protocol import Raised, Waiter, checked
 from rio_chain.engine._time_limit import TimeIsUp
 from rio_chain.engine._yield_to_loop import yield_to_loop
@@ -41,10 +43,12 @@ async def run_each(runner: ItemRunner, value: Any) -> Any:
     results = Results(runner) if folded is None else Folding(runner, *folded, sized=isinstance(items, Plain))
     flow = EachFlow(runner, items, results)
     runner.expected = items.size
+    runner.keys = item_keys(runner)
     workers = min(node.limit, MAX_WORKERS if items.size is None else items.size)
     beside = [flow.until_broken] if isinstance(items, AsyncIterated) else []
+    commits = journal_for(strand) is not None and not strand.rt.virtual and node.take is None
     try:
-        await items.during(strand, partial(runner.run, flow, workers, beside))
+        await items.during(strand, partial(runner.run, flow, workers, beside, commits=commits))
     except TimeIsUp:
         runner.left_out(0 if items.size is None else items.size - flow.taken)
     return await results.value(strand)
@@ -185,7 +189,7 @@ class EachFlow:
             running.discard(number)
             complete = self.results.is_complete(running)
         if complete:
-            self.runner.enough = True
+            self.runner.enough = self.runner.race.decided = True
             self.stop()
 
     def stop(self) -> None:

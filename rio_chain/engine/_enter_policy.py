@@ -16,7 +16,7 @@ from rio_chain.engine._blocking_call import SharedPermit
 from rio_chain.engine._current_run import INF, Strand
 from rio_chain.engine._expire import is_lost
 from rio_chain.engine._frames import Fail, Frame, OuterExpired, Position, leave_gate
-from rio_chain.engine._instructions import FULL, Args, Op, Spread, entering
+from rio_chain.engine._instructions import ADMIT, FULL, Args, Op, Spread, entering
 from rio_chain.engine._refresh import Behind, refresh
 from rio_chain.engine._reports import report_asked, report_waited
 from rio_chain.engine._runtime_protocol import Waiter
@@ -35,7 +35,7 @@ Used = tuple[Any, ...]
 
 @frozen
 class Hit:
-    """A policy has answered in place of the part inside it. ``refresh``: the permit of a call to make behind."""
+    """A policy has answered in place of the part inside it. ``refresh``: the permit of a call in the background."""
 
     value: Any
     refresh: Permit | None = None
@@ -247,6 +247,8 @@ async def _granted(strand: Strand, policy: Policy, pending: PendingPermit) -> Pe
             if pending.state == "waiting":
                 await wait_at_most(strand, waiter, pending.after)
             _ask_again(policy, pending, rt.now)
+        if pending.state == "granted" and strand.contender is not None:
+            strand.contender.go_on(ADMIT)  # trio resumes a strand that lost its race at the instant of the wake
     except BaseException:
         leave_gate(pending.quit)
         raise

@@ -16,7 +16,7 @@ from rio_chain.engine._item_runner import DROPPED, MAX_WORKERS, Condition, ItemR
 from rio_chain.engine._iterables import TEXT
 from rio_chain.engine._runtime_protocol import kind_of
 from rio_chain.errors import LimitExceeded
-from rio_chain.policies._keys import Key, of_a_run
+from rio_chain.policies._keys import Key, of_a_run, text_of
 from rio_chain.results._outcome import Failed
 
 Found = list[tuple[Hashable, Any]]
@@ -41,15 +41,24 @@ class Piece(PendingItem):
 
     __slots__ = ("depth", "ended", "found_by", "links", "place")
 
-    def __init__(self, number: int, item: Any, depth: int, found_by: Piece | None, place: int) -> None:
+    def __init__(  # noqa: PLR0917 - one call makes it
+        self, number: int, item: Any, depth: int, found_by: Piece | None, place: int, key: Hashable
+    ) -> None:
         super().__init__(number, item)
+        self.key = key
         self.found_by, self.place = found_by, place  # the piece that asked for it first, and its position there
         self.depth = depth  # the length of the shortest known way from the first piece
         self.ended = False
         self.links: dict[Hashable, int] = {}  # the keys it asked for, in order, each once
 
     def __str__(self) -> str:
-        """Its way from the first piece. Its number would depend on timing, so a retry would give it another one."""
+        """Its key, as timing decides its number and the way on which it was found first.
+
+        A key that differs in each process has no text. Then it is that way, from the first piece.
+        """
+        text = text_of(self.key)
+        if text is not None:
+            return f"piece {text}"
         way, piece = list[str](), self
         while piece.found_by is not None:
             way.append(str(piece.place))
@@ -102,7 +111,7 @@ class Expansion:
         else:
             self.beyond.pop(key, None)
             place = 0 if found_by is None else found_by.links[key]
-            self.known[key] = piece = Piece(len(self.known), item, depth, found_by, place)
+            self.known[key] = piece = Piece(len(self.known), item, depth, found_by, place, key)
             self.above += self._is_above(depth)
             self.waiting.append(piece)
         return True

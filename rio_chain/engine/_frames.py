@@ -18,6 +18,7 @@ from rio_chain.chain._plan import Plan
 from rio_chain.engine._ask import ask, predicate_holds
 from rio_chain.engine._current_run import RETRIES_WAIT, Strand
 from rio_chain.engine._instructions import FULL, TASK, Args, Branch, Fallback, Layer, Op
+from rio_chain.engine._journal import journal_for
 from rio_chain.engine._refused_answers import close_refused, give_up_refused
 from rio_chain.engine._reports import report_budget_denied, report_retry_gave_up, report_retry_waits
 from rio_chain.errors import TaskTimedOut
@@ -267,10 +268,15 @@ async def _begins_again(strand: Strand, frames: list[Frame], layer: Retry, error
         reason = await _no_new_attempt(strand, frames, layer, error)
     if reason is None:
         frame.retries += 1
+        journal = journal_for(strand)
+        if journal is not None:
+            journal.new_round(strand.run, *frame.place[:2], frame.retries)
         new_round(log, frame.low, frame.high)
         if frame.high - frame.low == 1:
             record_of(log, frame.low).status = "running"  # a timeout that has expired meanwhile ends the task
         return True
+    if frame.high - frame.low == 1 and record_of(log, frame.low).status == "running":
+        record_of(log, frame.low).status = None  # a bridge before the task has failed, so this attempt did not reach it
     for index in range(frame.low, frame.high):
         if log[index] is not None:
             record_of(log, index).retry_gave_up(reason)

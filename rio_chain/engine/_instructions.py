@@ -23,6 +23,7 @@ FULL = -1  # the depth that enters all layers
 # opcodes
 TASK, BRIDGE, ENTER, ADMIT, LEAVE, FAN, RACE, JUMP, CONSTANT, HANDLER, END = range(11)
 KEEP, USE, CHOOSE, EACH, EXPAND, RACED, BATCH, PIECE = range(11, 19)
+RECALL, RECORD, NOTE = range(19, 22)  # only in the programs of runs with a journal
 # routes: how a function is called
 PLACE, DIRECT, ASYNC, CALL, LANE = range(5)  # from CALL on, a thread or process is reserved first
 PIN = 5  # as CALL, for a function that is not a task: on the loops, too, a thread is reserved
@@ -107,6 +108,31 @@ class Fallback:
 
 
 Layer = Policy | Fallback
+
+
+class JournalPart(NamedTuple):
+    """A part whose answer, or whose way, is in the journal: a task, a race, a ``choose``, an ``or_else``."""
+
+    label: str
+    low: int
+    high: int
+    """Its tasks: the first, and the one after the last."""
+    pc: int
+    """The place of its RECALL."""
+    slot: int
+    """The place among the kept values where RECALL leaves the digest of the input for RECORD."""
+    used: tuple[int, ...] = ()
+    """The places of the kept values that are input as well."""
+    keeps: tuple[int, ...] = ()
+    """The places of the values that are kept in it."""
+    name: str = ""
+    """For errors."""
+    ways: tuple[int, ...] = ()
+    """For each way: where it begins."""
+    whole: bool = False
+    """Nothing in it is recorded by itself, as it is a race or the like."""
+    jump: int = -1
+    """For the fallback that is a function: where the walk goes on after it."""
 
 
 # --- instructions -----------------------------------------------------------------------------------------------
@@ -338,6 +364,29 @@ class EndOp(NamedTuple):
     """
 
     code: int = END
+
+
+class RecallOp(NamedTuple):
+    """RECALL: go on behind the part with the recorded answer, or on the recorded way. Else go on here."""
+
+    code: int
+    part: JournalPart
+    to: int
+
+
+class RecordOp(NamedTuple):
+    """RECORD: record the value as the answer of the part."""
+
+    code: int
+    part: JournalPart
+
+
+class NoteOp(NamedTuple):
+    """NOTE: record that the part goes on this way."""
+
+    code: int
+    part: JournalPart
+    way: int
 
 
 @frozen

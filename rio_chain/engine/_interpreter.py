@@ -52,16 +52,16 @@ from rio_chain.engine._instructions import (
     PLACE,
     RACE,
     RACED,
+    RECALL,
     TASK,
     USE,
     Branch,
-    BridgeOp,
     FanOutOp,
-    HandlerOp,
     Op,
 )
 from rio_chain.engine._invoke import invoke
 from rio_chain.engine._item_batches import item_runner
+from rio_chain.engine._journal import journal_for, journal_step
 from rio_chain.engine._leave import leave, leave_in_place
 from rio_chain.engine._pieces import run_piece
 from rio_chain.engine._prepare import program_for
@@ -285,6 +285,8 @@ def _step(  # noqa: PLR0911 - one for each instruction
     pc, _, value = place
     op: Any = ops[pc]
     code = op[0]
+    if code >= RECALL:
+        return journal_step(strand, op, pc, value)
     if code == LEAVE:
         if leave_in_place(strand, frames, op.entered_at, value):
             return pc + 1, value
@@ -322,16 +324,16 @@ async def _awaited_step(strand: Strand, ops: tuple[Op, ...], place: Position, fr
     if code == LEAVE:
         await leave(strand, frames, op.entered_at, value)
     elif code == HANDLER:
-        call = _handled(strand, op, value, pc)
+        call = _called(strand, op, value, pc)
         value = await (closed_after(strand, value, call, reported) if op.alone else call)
     else:
-        bridge = BridgeOp.of(op)
-        value = await _plain(strand, await invoke(strand, bridge.route, bridge.fn, value), pc)
+        value = await _called(strand, op, value, pc)
     return pc + 1, value
 
 
-async def _handled(strand: Strand, op: HandlerOp, value: Any, pc: int) -> Any:
-    return await _plain(strand, await invoke(strand, op.route, op.fn, value), pc)
+async def _called(strand: Strand, op: Op, value: Any, pc: int) -> Any:
+    """Call the function of a BRIDGE or HANDLER."""
+    return await _plain(strand, await invoke(strand, op[1], op[2], value), pc)
 
 
 def _arm(strand: Strand, deadline: float) -> None:
@@ -374,7 +376,7 @@ async def _nested(parent: Strand, request: Request[Any], pc: int, index: int | N
     token = CURRENT.set(strand)
     got: Any = INTERRUPTED
     try:
-        program, value = program_for(request, parent.rt)
+        program, value = program_for(request, parent.rt, journal_for(parent))
         strand.kept = [None] * program.kept
         got = await interpret(strand, program.ops, 0, program.length, value, parent.rt.now())
     finally:

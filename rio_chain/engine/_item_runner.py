@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from returns.result import Failure, Success
 
@@ -20,6 +20,7 @@ from rio_chain.engine._ask import predicate_holds
 from rio_chain.engine._current_run import CURRENT, INF, Run, Strand
 from rio_chain.engine._frames import Fail, Frame, NestedFail, OuterExpired, RunPart, budget_of
 from rio_chain.engine._instructions import ItemsOp
+from rio_chain.engine._item_commits import ItemCommits
 from rio_chain.engine._race import Race, RaceOver
 from rio_chain.engine._refused_answers import close_refused
 from rio_chain.engine._runtime_protocol import Waiter
@@ -32,6 +33,10 @@ from rio_chain.results._error_summary import add_error
 from rio_chain.results._outcome import Failed
 from rio_chain.results._task_record import ItemTotals, Log, close, item_totals_of
 
+if TYPE_CHECKING:
+    from rio_chain.engine._item_keys import ItemKeys
+    from rio_chain.engine._journal_protocol import Write
+
 KEPT_ERRORS = 1_000
 """The most errors that ``NotEnoughSuccesses`` holds."""
 MAX_WORKERS = 1_000
@@ -41,17 +46,23 @@ MAX_WORKERS = 1_000
 class PendingItem:
     """One piece of work."""
 
-    __slots__ = ("item", "last", "number", "value")
+    __slots__ = ("commits", "item", "key", "last", "number", "value", "write")
 
     def __init__(self, number: int, item: Any) -> None:
         self.number = number
         self.item = item
+        self.key: Hashable = NO_KEY  # what names it in a journal, in place of its number
+        self.commits: ItemCommits | None = None  # in a run with a journal
+        self.write: Write | None = None  # the record of its last answer, if its worker does not wait for that
         self.value: Any = DROPPED  # its value in the result
         self.last = False  # whether the result ends before it
 
     def __str__(self) -> str:
         """The name of the runner in an idempotency key (``way_to``). When the ``each`` runs again, it is the same."""
-        return f"item {self.number}"
+        return f"item {self.number}" if self.key is NO_KEY else f"item key {self.key!r}"
+
+
+NO_KEY: Hashable = object()
 
 
 class Dropped:
@@ -107,6 +118,8 @@ class ItemRunner:
         self.expected: int | None = None  # how many items there are, if that is known
         self.rests = False  # whether a worker yields to the event loop
         self.resting = Condition()
+        self.commits: ItemCommits | None = None
+        self.keys: ItemKeys | None = None  # of an `each` with `key=` in a run with a journal
         self.time_limit: float | None = None  # in seconds
         self.keeps = False  # whether the values that have come by then are enough
         if isinstance(op.node, Each):
@@ -124,7 +137,12 @@ class ItemRunner:
         return any(type(f.layer) is Retry and f.retries and f.place[2] is value for f in self.frames)
 
     async def run(
-        self, flow: ItemFlow, workers: int, beside: Sequence[Callable[[], Awaitable[Failed | None]]] = ()
+        self,
+        flow: ItemFlow,
+        workers: int,
+        beside: Sequence[Callable[[], Awaitable[Failed | None]]] = (),
+        *,
+        commits: bool = False,
     ) -> None:
         """Do all work.
 
@@ -133,6 +151,7 @@ class ItemRunner:
             workers: how many strands take work.
             beside: further strands, which take no work. They end when all work has ended. If one of them fails, the
                 work ends.
+            commits: whether an item may wait for its commit without its worker.
 
         Raises:
             NestedFail: the item runner has failed.
@@ -145,9 +164,16 @@ class ItemRunner:
             totals_of_task.drops = self.drop is not None or self.on_error not in ("raise", "keep", "stop")
 
         self.race.expect(workers)
+        if commits and workers:
+            self.commits = ItemCommits(self, flow, workers)
+            beside = [*beside, self.commits.run]
 
         async def worker() -> Failed | None:
-            return await self._worker(flow)
+            try:
+                return await self._worker(flow)
+            finally:
+                if self.commits is not None:
+                    self.commits.worker_ended()
 
         if workers:
             await self.parent.rt.race([*[worker] * workers, *beside], _is_failure)
@@ -252,8 +278,11 @@ class ItemRunner:
 
     async def one(self, own: Strand, flow: ItemFlow, work: PendingItem) -> None:
         """Do this piece of work, and maybe more."""
+        if self.keys is not None:
+            await self.keys.give(own, work)
         run = self.parent.run.part(item=work.number)
         run.step = work
+        work.commits = self.commits
         strand = own.beside(run)
         token = CURRENT.set(strand)
         try:
@@ -283,6 +312,14 @@ class ItemRunner:
             if not self.branch.shared and self.failure is not None and self.failure.error is not got.error:
                 await close_refused(own, got.error)
             return
+        if work.write is not None and self.commits is not None:
+            self.commits.add(work, got)
+            return
+        await self.done(own, flow, work, got, drops=drops)
+
+    async def done(self, own: Strand, flow: ItemFlow, work: PendingItem, got: Any, *, drops: bool = False) -> None:
+        """A piece of work is done, and its value goes into the result."""
+        failed = type(got) is Failed
         work.value = DROPPED if drops else self._handed_on(got)
         work.last = failed and self.on_error == "stop" and not drops
         if failed and work.value is DROPPED and not self.branch.shared:

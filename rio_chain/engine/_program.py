@@ -107,14 +107,12 @@ class Compiler:
         self.plan = plan
         self.many = bool(plan.joints)  # False: the plan has no ``each``
         self.direct, self.places, self.spread = direct, places, spread
-        self.pieces: list[Branch] = []
-        self.ops: list[Op] = []
-        self.fallbacks = 0  # `or_else`s compiled so far; the plan numbers them in the same order
-        self.tasks = 0  # tasks compiled so far; the plan numbers them in the same order
-        self.bridges = self.joints = 0
+        self.ops, self.pieces = list[Op](), list[Branch]()
+        self.fallbacks = self.tasks = self.bridges = self.joints = 0  # compiled so far, in the order of the plan
         self.path: list[str] = []  # the names of the branches that are being compiled
         self.shared = 0  # policies compiled so far that give the same answer to several calls
         self.before: Node | None = None  # the node right before the next ``each``
+        self.kept = sum(isinstance(node, Kept) for node in walk(plan.root))
         self.work: list[Item | Callable[[], None]] = []
 
     def compile(self) -> Program:
@@ -129,8 +127,7 @@ class Compiler:
         if self.pieces:
             mark_held(self.ops)
         limited = any(layer.facts().limit < INF for layer in peeled(self.plan.root)[0][-1:])
-        kept = sum(isinstance(node, Kept) for node in walk(self.plan.root))
-        return Program(tuple(self.ops), len(self.ops) - 1, limited, kept, tuple(self.pieces))
+        return Program(tuple(self.ops), len(self.ops) - 1, limited, self.kept, tuple(self.pieces))
 
     def _node(self, item: Item) -> None:  # noqa: C901, PLR0912 - one for each kind of node
         layers, inner = peeled(item.node)
@@ -169,6 +166,9 @@ class Compiler:
             self._branches(inner.branches, head=item.head, feeds=item.feeds, done=done, raced=raced)
         elif isinstance(inner, OrElse):
             self._or_else(inner, head=item.head, feeds=item.feeds)
+
+    def way(self, node: Choose | OrElse, number: int) -> None:
+        """A branch of a ``choose``, or a fallback, begins here. -1: its function ends. For the journal's compiler."""
 
     def _route(self, *, is_async: bool, inline: bool) -> int:
         if is_async:
@@ -239,6 +239,7 @@ class Compiler:
                 self.ops[jump] = JumpOp(JUMP, len(self.ops), high, self.tasks)
 
             self.work.append(end)
+            self.way(node, 0)
             if isinstance(other, Constant):
                 self.ops.append(ConstantOp(CONSTANT, other.value))
             elif isinstance(other, Handler):
@@ -248,6 +249,7 @@ class Compiler:
                 if pins:
                     fn = Pinning(fn, runs_code, feeds == BRIDGED or gives_plain(other.fn))
                 self.ops.append(HandlerOp(HANDLER, route, fn, alone))
+                self.way(node, -1)
             else:
                 self.work.append(Item(other, head, feeds))
 
@@ -322,6 +324,7 @@ class Compiler:
 
         def begin() -> None:
             starts.append(len(self.ops))
+            self.way(node, len(starts) - 1)
             lows.append(self.tasks)
 
         def end() -> None:

@@ -1,4 +1,4 @@
-"""Makes a call behind: the caller has an old answer already, and no caller waits for the new one."""
+"""Makes a call in the background: the caller has an old answer already, and no caller waits for the new one."""
 
 from __future__ import annotations
 

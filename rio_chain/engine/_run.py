@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, cast
 
 from rio_chain._core.deadline import Deadline
@@ -14,6 +15,7 @@ from rio_chain.engine._current_run import CURRENT, INF, Run, Strand, inherited
 from rio_chain.engine._interpreter import interpret
 from rio_chain.engine._interruptions import is_interruption
 from rio_chain.engine._prepare import program_for
+from rio_chain.engine._run_journaled import run_journaled
 from rio_chain.engine._runtime_protocol import Runtime
 from rio_chain.errors import DeadlineExceeded
 from rio_chain.results._outcome import Failed, Outcome
@@ -76,7 +78,7 @@ def begin(  # noqa: PLR0917 - called for every request
         deadline: that of the run; the deadline of the run around it counts as well.
         abandon_after: seconds from now; the limit of a run that has no deadline and no outermost timeout.
     """
-    program, value = program_for(request, rt)
+    program, value = program_for(request, rt, run.journal)
     run.origin = now
     parent_strand = CURRENT.get()
     until = INF if deadline is None and parent_strand is None else _until(rt, deadline, inherited())
@@ -98,6 +100,9 @@ def begin(  # noqa: PLR0917 - called for every request
     CURRENT.set(strand)
     if run.stop_error is not None or late:
         return _at_once(run, run.stop_error or DeadlineExceeded("before it began"))
+    if run.journal is not None:
+        walk = partial(interpret, strand, program.ops, 0, program.length, value)
+        return run_journaled(strand, run.journal, walk)
     return interpret(strand, program.ops, 0, program.length, value, now)
 
 
@@ -133,6 +138,8 @@ def finish(run: Run, got: Any, times: tuple[float, float, float]) -> Outcome[Any
     if run.observed:
         run.over(got.error if type(got) is Failed else None)
         _report_end(run, got, times[2] - times[1])
+    if run.journal is not None and run.journal.times is not None:
+        times = run.journal.times
     return Outcome(run.plan, run.log, got, times)
 
 

@@ -8,7 +8,7 @@ happens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextvars import Context
 from typing import Any
 from weakref import ref
@@ -22,7 +22,7 @@ from rio_chain.engine._observed_call import ObservedCall
 from rio_chain.engine._runtime_protocol import Runtime, Slot
 from rio_chain.results._deliver import begun_unobserved, deliver, observers_now
 from rio_chain.results._events import Event, Kind
-from rio_chain.results._observers import OBSERVERS, Observer
+from rio_chain.results._observers import OBSERVERS
 from rio_chain.results._task_record import Status, TaskRecord
 
 
@@ -169,7 +169,7 @@ class ObservedRecord(TaskRecord):
         plain.status, plain.value, plain.winner, plain.turn = self.status, self.value, self.winner, self.turn
         plain.started, plain.denied, plain.wasted = self.started, self.denied, self.wasted
         plain.call_records, plain.gave_up, plain.nested = self.call_records, self.gave_up, self.nested
-        plain.fallbacks, plain.repeats = self.fallbacks, self.repeats
+        plain.fallbacks, plain.repeats, plain.recalled = self.fallbacks, self.repeats, self.recalled
         return plain
 
 
@@ -356,26 +356,6 @@ class ObservedStrand(Strand):
         """As ``Strand.end``."""
         self._call = None
         super().end()
-
-
-def new_run(plan: Plan, own: Sequence[Observer] = (), owner: object = None) -> Run:
-    """The state of a run that begins. It is observed if there are any observers.
-
-    Args:
-        plan: what is run.
-        own: the observers of its balancer.
-        owner: that balancer's admission; for ``calling_for``.
-    """
-    observers = observers_now(own) if OBSERVERS or own else ()
-    return ObservedRun(ObservedPart(EventSink(plan, None, observers, owner))) if observers else Run(plan)
-
-
-def stream_events(run: Run, tell: Callable[[Event], None], *, values: bool) -> tuple[Run, Callable[[], None]]:
-    """The state to use for a run that has not begun, which tells a stream as well; and what ends the telling."""
-    observed = run if isinstance(run, ObservedRun) else ObservedRun(ObservedPart(EventSink(run.plan, None)))
-    watch = observed.events.watch
-    watch.stream_to(tell, values=values)
-    return observed, watch.close
 
 
 def _breaker_changed(policy: str, state: str) -> None:

@@ -245,6 +245,9 @@ class Runtime(Protocol):
     home: object
     """The event loop where its strands run. None if they run on threads of this process."""
 
+    virtual: bool
+    """Whether the clock may jump while another thread works. Then a strand must not wait for such a thread."""
+
     policies: PlanChanges | None
     """Changes the plans that run here, such as by fresh policies. If it is None, they run as they are."""
 

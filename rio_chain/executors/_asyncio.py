@@ -180,6 +180,7 @@ class AsyncioRuntime(BaseLoopRuntime):
         super().__init__(pool)
         if isinstance(loop, AutojumpLoop):
             loop.calls.watch(pool)
+            self.virtual = True
         plain = getattr(type(loop), "time", None) is asyncio.BaseEventLoop.time
         self.now = time.monotonic if plain else loop.time  # the same clock, without a Python call
         self.sleep = asyncio.sleep
@@ -189,8 +190,7 @@ class AsyncioRuntime(BaseLoopRuntime):
         self.home = loop
         self._race = Loop(partial(asyncio.Task, loop=loop), loop.create_future, asyncio.CancelledError)
         self.running = asyncio._get_running_loop  # noqa: SLF001 - public in all but its name, and in C
-        # A callback would else keep the context of the task that makes it. Two threads can't enter the same context.
-        self._context = Context()
+        self._context = Context()  # else a callback keeps that of its task, which no other thread can enter
         self._watcher: ClosedLoopWatcher | None = None
 
     def start(self, strand: OwnedStrand, context: Context) -> object:

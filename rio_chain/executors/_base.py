@@ -54,6 +54,7 @@ class BaseLoopRuntime(ABC):
     direct = True
     turn = 0.0
     places = True
+    virtual = False
     policies: PlanChanges | None = None
     remote: Remote | None = None
     draw = staticmethod(random.random)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from rio_chain._core.deadline import Deadline, deadline_of
 from rio_chain._core.forks import after_fork
 from rio_chain._core.units import Duration
+from rio_chain.engine._new_run import new_run
 from rio_chain.engine._prepare import check_request
 from rio_chain.engine._run import execute
-from rio_chain.engine._run_events import new_run
 from rio_chain.errors import UsageError
 from rio_chain.executors._base import Executor
 from rio_chain.executors._by_name import checked_executor, default_name, module_of
@@ -27,6 +27,7 @@ from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
     from rio_chain.chain._request import Request
+    from rio_chain.engine._journal_protocol import RunJournal
     from rio_chain.executors._base import Host
     from rio_chain.results._outcome import Outcome
 
@@ -34,12 +35,15 @@ ALONE = frozenset({"virtual"})
 """Executors whose blocking runs each have a loop of their own. On a shared one, other runs would move the clock."""
 
 
-def run_here(request: Request[Any], deadline: Deadline | Duration | None = None) -> Coroutine[Any, Any, Outcome[Any]]:
+def run_here(
+    request: Request[Any], deadline: Deadline | Duration | None = None, journal: RunJournal | None = None
+) -> Coroutine[Any, Any, Outcome[Any]]:
     """The coroutine that runs a request in the caller's own task. Call it there."""
     rt = runtime_here()
-    if deadline is None:
+    if deadline is None and journal is None:
         return execute(rt, request, new_run(request.given[0]))
-    return execute(rt, request, new_run(request.given[0]), deadline_of(deadline, rt.now))
+    run = new_run(request.given[0], journal=journal)
+    return execute(rt, request, run, None if deadline is None else deadline_of(deadline, rt.now))
 
 
 # --- blocking runs ----------------------------------------------------------------------------------------------
@@ -80,17 +84,18 @@ def run_blocking(
     request: Request[Any],
     executor: str | Executor | None = None,
     deadline: Deadline | Duration | None = None,
+    journal: RunJournal | None = None,
     follow: Follow | None = None,
 ) -> Outcome[Any]:
     """Run a request on the shared host and wait for it."""
     chosen = default_name() if executor is None else checked_executor(executor)
     host = shared_host(chosen)
     limit = deadline_of(deadline, host.runtime.now)
-    check_request(request, host.runtime)
+    check_request(request, host.runtime, journal)
     if host.on_loop_thread():
         raise UsageError("`.run()` would block the loop that runs the request; write `await page(42)`")
     warn_if_a_loop_runs("await page(42)")
-    ticket = Ticket(request, host)
+    ticket = Ticket(request, host, journal=journal)
     with nullcontext() if follow is None else follow(ticket) as meanwhile:
         if follow is not None:  # the time to open the view does not count
             limit = deadline_of(deadline, host.runtime.now)

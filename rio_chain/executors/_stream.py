@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from rio_chain._core.deadline import Deadline, deadline_of
 from rio_chain._core.units import Duration, flag
+from rio_chain.engine._new_run import stream_events
 from rio_chain.engine._prepare import check_lanes
-from rio_chain.engine._run_events import stream_events
 from rio_chain.errors import UsageError
 from rio_chain.executors._blocking_run import shared_host, warn_if_a_loop_runs
 from rio_chain.executors._blocking_wait import BlockingHost, wait_until_done

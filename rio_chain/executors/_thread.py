@@ -92,6 +92,7 @@ class ThreadRuntime:
         self._own = TimerThread(MonotonicClock(), f"{pool.name}-timer")  # its thread starts when it is first used
         self._kernel = Kernel(pool, timers or self._own)
         self._kernel.rescue.looks = timers is None
+        self.virtual = timers is not None
         self._async_host = async_host
         self.spawned = SpawnedStrands(cast("OwningRuntime", self))
         self.now = self._kernel.timers.now

@@ -14,7 +14,7 @@ from rio_chain._core.unhandled_errors import call_once, report_unhandled, surely
 from rio_chain._core.units import Duration, seconds
 from rio_chain.chain._request import Request
 from rio_chain.engine._current_run import Run
-from rio_chain.engine._run_events import new_run
+from rio_chain.engine._new_run import new_run
 from rio_chain.errors import TicketCancelled, UsageError
 from rio_chain.executors._blocking_wait import BlockingHost, release_once
 from rio_chain.executors._running_loop import waiter_here
@@ -22,6 +22,7 @@ from rio_chain.policies._checks import callback as function
 from rio_chain.results._observers import OBSERVERS
 
 if TYPE_CHECKING:
+    from rio_chain.engine._journal_protocol import RunJournal
     from rio_chain.results._observers import Observer
     from rio_chain.results._outcome import Outcome
 
@@ -39,11 +40,17 @@ class Ticket(NotebookRepr, Generic[Out]):
     __slots__ = ("__weakref__", "_error", "_outcome", "_seen", "_wakers", "host", "request", "run", "withdraw")
 
     def __init__(
-        self, request: Request[Out], host: BlockingHost, observers: Sequence[Observer] = (), owner: object = None
+        self,
+        request: Request[Out],
+        host: BlockingHost,
+        observers: Sequence[Observer] = (),
+        owner: object = None,
+        journal: RunJournal | None = None,
     ) -> None:
         self.request = request
         plan = request.given[0]
-        self.run = new_run(plan, observers, owner) if OBSERVERS or observers else Run(plan)
+        plain = not (OBSERVERS or observers or journal)
+        self.run = Run(plan) if plain else new_run(plan, observers, owner, journal)
         self.host = host
         self.withdraw: Callable[[Exception], None] | None = None  # takes it out of the queue
         self._outcome: Outcome[Out] | None = None

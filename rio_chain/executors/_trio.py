@@ -204,6 +204,7 @@ class TrioRuntime(BaseLoopRuntime):
         self.now = clock.current_time
         if isinstance(clock, AutojumpClock):
             clock.calls.watch(pool)
+        self.virtual = isinstance(clock, AutojumpClock) or hasattr(clock, "jump")  # or trio's own clock for tests
         self.sleep = trio.sleep
         deadlines = _deadlines_of(self.token)
         self.timer, self.push_timer, self.free_timer = deadlines.timer, deadlines.push, deadlines.free_timer

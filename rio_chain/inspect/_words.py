@@ -49,6 +49,8 @@ def each_words(node: Each) -> str:
     words = f"each item, at most {node.limit} at once, {order}{_failures(node.on_error)}{_dropped(node.drop)}"
     if node.take is not None:
         words += f", the first {node.take}" if isinstance(node.take, int) else f", while {fn_source(node.take)} is true"
+    if node.key is not None:
+        words += f", in a journal by {fn_source(node.key)}"
     return words + time_limit_words(node.time_limit, keeps=node.keeps)
 
 

@@ -294,7 +294,8 @@ class Breaker(Shared, BreakerSettings, Policy):
             state, until, probes = circuit.state(now), circuit.until, circuit.probes
             counts = circuit.counts.text(self._time.now)
         if until is not None and state == "open":
-            counts = "until close() is called" if until == math.inf else f"for another {format_duration(until - now)}"
+            left = until if until == math.inf else round(until - now, 4)
+            counts = "until close() is called" if left == math.inf else f"for another {format_duration(left)}"
         elif state == "half_open":
             running = "a probe is running" if probes == 1 else f"{probes} probes are running"
             counts = running if probes else "the next call is a probe"

@@ -47,7 +47,7 @@ class Cache(Shared, Policy):
         key: a function of the input that returns the key of the answer. Default: the input itself.
         size: how many answers are kept. The least recently used answer is removed first. Default 1000.
         stale: how long an answer is still used after its ``ttl``; milliseconds or a ``timedelta``. A caller gets the
-            old answer at once, and the call is made behind: no caller waits for it. If it fails, the old answer stays.
+            old answer at once, and the call is made in the background. If it fails, the old answer stays.
             There is one such call at a time for each key. Default None: an old answer is never used.
         when: a function of the answer that says whether to keep it. Default: every answer is kept.
 
@@ -109,7 +109,7 @@ class Cache(Shared, Policy):
         return Answer(found.value) if found.hit else _Keep(self, key, clock), gone
 
     def refreshed(self, key: Hashable, permit: _Keep) -> None:
-        """The call that was made behind has ended."""
+        """The call that was made in the background has ended."""
         if self._lock.defer(lambda: self.refreshed(key, permit)):
             return
         self._lock.decide(self._refreshed, key, permit)
@@ -119,7 +119,7 @@ class Cache(Shared, Policy):
         return self._refreshing.pop(key) if behind is not None and behind() is permit else None
 
     def _renew(self) -> None:
-        """In a forked child: no call is made behind."""
+        """In a forked child: no call is made in the background."""
         keep_alive(self._refreshing)
         self._refreshing = {}
 
@@ -131,7 +131,7 @@ class Cache(Shared, Policy):
 
     @property
     def refreshes(self) -> bool:
-        """Whether a call may be made behind."""
+        """Whether a call may be made in the background."""
         return self._stale > 0
 
     # Removed answers are returned: dropping the last reference may run user code, which must not run under the lock.

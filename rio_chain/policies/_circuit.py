@@ -92,7 +92,7 @@ class Circuit:
         if left == math.inf:
             why = "held open until close() is called"
         elif left > 0:
-            why = f"open for another {format_duration(left)}"
+            why = f"open for another {format_duration(round(left, 4))}"
         else:
             why = f"half open, and its {'one probe is' if most == 1 else f'{most} probes are'} running"
         error = CircuitOpen(f"the breaker {name}is {why}")

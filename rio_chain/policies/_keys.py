@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, cast
 
 from attrs import frozen
 
@@ -68,6 +68,18 @@ def of_a_run(key: Hashable) -> Hashable:
 def as_given(key: Hashable) -> Hashable:
     """The key as the user gave it."""
     return key.key if isinstance(key, HashedKey) else key
+
+
+def text_of(key: Hashable) -> str | None:
+    """Text that equal keys of built-in types have in every process; None for a key of another type."""
+    key = as_given(key)
+    kind = type(key)
+    if kind is tuple:
+        parts = [text_of(one) for one in cast("tuple[Hashable, ...]", key)]
+        return None if None in parts else f"({', '.join(map(str, parts))})"
+    if isinstance(key, (bool, float)) and kind in PLAIN and key == key // 1:  # 1, 1.0 and True are equal
+        return repr(int(key))
+    return repr(key) if kind in PLAIN else None
 
 
 @frozen

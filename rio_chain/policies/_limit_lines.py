@@ -101,8 +101,8 @@ class LimitLines:
         key = "" if self.key is None else f" for {short_repr(as_given(line.key))}"
         text = f"the limit of {self._rule}{key} is reached"
         text += f", and {queue} calls wait already (queue={queue})" if queue else ""
-        text += f", after {format_duration(waited)} in the queue" if waited else ""
-        text += f"; the next may begin in {format_duration(due)}" if due else ""
+        text += f", after {format_duration(round(waited, 4))} in the queue" if waited else ""
+        text += f"; the next may begin in {format_duration(round(due, 4))}" if due else ""
         error = LimitExceeded(text)
         error.retry_after, error.keyed = due or None, self.key is not None
         return error

@@ -58,7 +58,7 @@ def checked(given: LimitSettings, window: object, *, costs: bool) -> LimitRules:
         raise ChainDefinitionError("a Limit needs `concurrency` or `rate`, such as Limit(10) or Limit(rate=100)")
     if burst is not None and rate is None:
         raise ChainDefinitionError(f"`burst` belongs to a `rate`, such as Limit(rate=100, burst=1); got {burst!r}")
-    if window not in {"bucket", "sliding"}:
+    if window not in ("bucket", "sliding"):  # a tuple, as the argument may be unhashable
         raise ChainDefinitionError(f'`window` must be "bucket" or "sliding"; got {short_repr(window)}')
     rules = [] if concurrency is None else [f"{count(concurrency, 'concurrency', least=1)} at once"]
     length = seconds(given.per, "per")

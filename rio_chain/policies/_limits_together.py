@@ -185,8 +185,9 @@ class PendingOfSeveral(PendingPermit):
     def quit(self) -> None:
         """As ``PendingPermit.quit``."""
         state, self.state = self.state, "gone"
-        if state == "granted" and self.permit is not None:
-            self.permit.dropped()
+        if state == "granted":
+            for limit, permit in zip(self._limits, cast("PermitOfSeveral", self.permit).permits, strict=True):
+                limit.undo(permit)  # the call has not begun
         elif state == "waiting" and self._place is not None:
             self._place.quit()
 

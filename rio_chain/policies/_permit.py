@@ -101,7 +101,7 @@ class Answer:
 
 @frozen
 class StaleAnswer(Answer):
-    """An old answer. If there is a ``refresh``, the engine makes the call behind, with that as its permit."""
+    """An old answer. If there is a ``refresh``, the engine makes the call in the background, with that permit."""
 
     refresh: Permit | None = None
 

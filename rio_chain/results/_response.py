@@ -77,6 +77,8 @@ class Response:
             - ``"budget"``: a budget denied the retry
             - None: there is no retry around the task, the task did not fail, or something else ended it
         nested: the Outcome of the Request that the last call of the task returned. None if it returned no Request.
+        recalled: whether its answer comes from the journal, and the task was not called. For a task in an ``each`` or
+            ``expand``, whether all of its ``items`` were recalled.
         counts: for a task in an ``each`` or ``expand``, the number of its items by status. Else empty.
         index: for one of the ``items``, its number, from 0. Else None.
     """
@@ -143,6 +145,14 @@ class Response:
     def gave_up(self) -> GaveUp | None:
         """Why the retry around it did not call it again."""
         return self._entry.gave_up
+
+    @property
+    def recalled(self) -> bool:
+        """Whether its answer comes from the journal."""
+        entry = self._entry
+        if isinstance(entry, ItemTotals):
+            return bool(entry.items) and all(getattr(item.found, "recalled", False) for item in entry.items)
+        return entry.recalled
 
     @property
     def _fallbacks(self) -> int:

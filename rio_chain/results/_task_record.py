@@ -54,8 +54,8 @@ class TaskRecord:
     """One task in one run. ``status`` is None before it begins, and "running" until it has an answer."""
 
     __slots__ = (
-        "began", "call_records", "calls", "denied", "ended", "errors", "fallbacks", "gave_up", "nested", "repeats",
-        "started", "status", "turn", "value", "wasted", "winner",
+        "began", "call_records", "calls", "denied", "ended", "errors", "fallbacks", "gave_up", "nested", "recalled",
+        "repeats", "started", "status", "turn", "value", "wasted", "winner",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -71,6 +71,7 @@ class TaskRecord:
         self.gave_up: GaveUp | None = None
         self.fallbacks = 0  # a bit for each `or_else` whose primary ends with this task and has failed
         self.nested: Any = None  # the NestedRun of the Request that the last call returned
+        self.recalled = False  # its answer comes from a journal
 
     def succeeded(self, value: Any) -> None:
         """The call, or a policy in place of it, gave an answer."""
@@ -114,7 +115,7 @@ class TaskRecord:
     def new_turn(self) -> None:
         """It gets another turn. The earlier calls still count, but their result does not."""
         self.status = self.gave_up = self.nested = None
-        self.fallbacks = 0
+        self.fallbacks, self.recalled = 0, False
         self.turn = len(self.call_records)
 
     def retry_gave_up(self, reason: GaveUp) -> None:
@@ -153,7 +154,7 @@ class TaskRecord:
         if other.calls:
             self.ended = other.ended
         self.status, self.value, self.gave_up = other.status, other.value, other.gave_up
-        self.nested, self.fallbacks = other.nested, other.fallbacks
+        self.nested, self.fallbacks, self.recalled = other.nested, other.fallbacks, other.recalled
 
     def skip(self, error: Any) -> None:
         """It will not run, because of ``error``."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from conformance.harness import World
 from returns.result import Failure, Success
 
-from rio_chain import BridgeFailed, Task, TaskTimedOut, fan_out, star
+from rio_chain import BridgeFailed, Task, TaskTimedOut, each, fan_out, star
 
 
 async def echo(x: object) -> object:
@@ -53,6 +55,42 @@ async def test_an_error_in_a_bridge_is_never_retried(world: World) -> None:
     outcome = await world.run(chain(7))
     assert type(outcome.result.failure()) is BridgeFailed
     assert calls == [7]
+
+
+@pytest.mark.parametrize("around", [lambda chain: chain, lambda chain: chain.replica(2, after=None)])
+async def test_a_task_that_a_retry_does_not_reach_is_skipped(world: World, around: Any) -> None:
+    passes = iter(range(9))
+
+    def first_time(x: int) -> int:
+        if next(passes):
+            raise ValueError("second")
+        return x
+
+    def fails(_: int) -> int:
+        raise OSError
+
+    outcome = await world.run(around((first_time >> Task(fails)).retry(1, backoff=None))(7))
+    error = outcome.result.failure()
+    assert (outcome["fails"].status, outcome["fails"].attempts) == ("skipped", 1)
+    assert outcome["fails"].result == Failure(error)
+
+
+async def test_items_that_a_retry_does_not_reach_are_skipped(world: World) -> None:
+    rounds = iter(range(9))
+
+    def items(x: int) -> list[int]:
+        if next(rounds):
+            raise ValueError("second")
+        return [x]
+
+    def fails(_: int) -> int:
+        raise OSError
+
+    chain = (items >> each(Task(fails))).retry(1, backoff=None)
+    outcome = await world.run(chain(7))
+    assert type(outcome.result.failure()) is BridgeFailed
+    assert (outcome["fails"].status, outcome["fails"].attempts) == ("skipped", 1)
+    assert outcome["fails"].result == Failure(outcome.result.failure())
 
 
 async def test_a_bridge_runs_once_per_pass(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -143,6 +144,30 @@ async def test_pieces_of_an_expand_keep_their_keys_whatever_comes_first(world: W
     assert len(keys.calls) == 14
     assert all(len(keys.of(page)) == 1 for page in pages)
     assert len(keys.of(*pages)) == 7
+
+
+@pytest.mark.parametrize("text", [str, len, lambda page: (len(page), page)], ids=["str", "int", "tuple"])
+async def test_a_piece_that_is_found_on_another_way_keeps_its_key(
+    world: World, keys: Keys, text: Callable[[str], Any]
+) -> None:
+    rounds = [0]
+    found = {"": ["a", "bb"], "a": ["shared"], "bb": ["shared"]}
+
+    async def links(page: str) -> list[str]:
+        keys.note(page)
+        await world.pause(20 if page == ("a", "bb")[rounds[0]] else 1)
+        return found.get(page, [])
+
+    async def again(_: Any) -> None:
+        rounds[0] += 1
+        if rounds[0] < 2:
+            raise OSError
+
+    crawl = expand(Task(links), limit=2, key=text) >> Task(again)
+    await world.run(crawl.retry(1, backoff=None)(""))
+    assert len(keys.calls) == 8
+    assert len(keys.of("shared")) == 1
+    assert len(keys.of(*found, "shared")) == 4
 
 
 async def test_branches_and_routes_have_keys_of_their_own(world: World, keys: Keys) -> None:

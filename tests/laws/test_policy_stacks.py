@@ -18,7 +18,7 @@ import trio.testing
 import virtual_loops
 from attrs import field, frozen, mutable
 from conformance.harness import pause
-from hypothesis import given, note, settings
+from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 
 from rio_chain import Backoff, Breaker, Cache, Chain, Limit, Outcome, Task, TaskTimedOut, current_attempt
@@ -459,6 +459,7 @@ def close(a: list[tuple[str, float]], b: list[tuple[str, float]]) -> bool:
 
 @settings(deadline=None, max_examples=150)
 @given(hedged(), replies, replies)
+@example([Layer("tokens", 70), Layer("hedge", 3)], [Reply(30, 0)], [Reply(1, 1)])  # tokens for a call that has lost
 def test_a_stack_means_the_same_on_asyncio_and_trio(layers: list[Layer], main: list[Reply], spare: list[Reply]) -> None:
     one, two = on_asyncio(layers, main, spare), on_trio(layers, main, spare)
     assert one.results == two.results

@@ -15,6 +15,7 @@ from rio_chain import (
     Call,
     Event,
     Gate,
+    Journal,
     Limit,
     Permit,
     Task,
@@ -162,3 +163,11 @@ def misspelt(event: Event) -> bool:
 add_observer(of_a_task)  # type: ignore[arg-type]
 Balancer(observers=[of_a_task])  # type: ignore[list-item]
 Balancer(observers=print)  # type: ignore[arg-type]
+
+
+def journals(balancer: Balancer) -> None:
+    journal = Journal("runs.db")
+    Task(len)("four").run(journal="runs.db", run_id="one")  # type: ignore[arg-type]
+    Task(len)("four").run(journal=journal, run_id=1)  # type: ignore[arg-type]
+    Journal("runs.db", on_change="ignore")  # type: ignore[arg-type]
+    balancer.map(Task(len), ["four"], journal=journal, key=list)  # type: ignore[arg-type]

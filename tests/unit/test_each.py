@@ -87,6 +87,11 @@ class TestEach:
             lambda: each(task, on_error=at_least(3), take=2), "`take` ends it after 2 values, and at_least(3) needs"
         )
 
+    def test_key(self) -> None:
+        rule = "`key` must be a function of an item that returns a str or an int"
+        for key in (0, "id", later, two, task):
+            refused(lambda key=key: any_each(task, key=key), rule)
+
     def test_the_other_options(self) -> None:
         refused(lambda: each(task, ordered=1), "`ordered` must be True or False; got 1")
         for n in (0, "2", True, 1.5):
@@ -100,6 +105,7 @@ class TestEach:
             "each(each(Task(one)), limit=1)",
             "each(Task(one), on_error='stop', drop=(OSError, KeyError), take=3)",
             "each(Task(one), drop=OSError, take=one)",
+            "each(Task(one), take=2, key=one)",
             "expand(Task(one), on_error='keep', drop=one)",
             "Task(one) >> each(Task(one) >> one) >> reduce(add)",
             "expand(Task(one), depth=2, total=5, more=one, key=one, on_error='drop', on_limit='stop')",
@@ -115,6 +121,7 @@ class TestEach:
     def test_equality(self) -> None:
         assert each(task) == each(task, limit=10)
         assert each(task) != each(task, limit=9)
+        assert each(task, key=one) == each(task, key=one) != each(task)
         assert each(task, on_error=at_least(1)) != each(task, on_error=at_least(2))
         assert expand(task) != each(task)
         assert fan_out(task, task, need=1) != fan_out(task, task)

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import trio
+import virtual_loops
+from conformance.harness import pause
 
-from rio_chain import Task, race
+from rio_chain import Limit, Task, race
 from rio_chain.testing import leak_guard
 
 
@@ -189,3 +191,27 @@ def test_eager_tasks(kind: str) -> None:
 
     run: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run
     run(main())
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["one limit", "several"])
+@pytest.mark.parametrize("loop", virtual_loops.LOOPS)
+def test_a_hedge_that_gets_tokens_as_its_race_is_decided_gives_them_back(loop: str, *, beside: bool) -> None:
+    tokens = Limit(rate=2, per=1000, cost=lambda _: 2, actual=lambda _: 0)  # the answer frees tokens for the hedge
+    calls: list[int] = []
+
+    async def fetch(x: int) -> int:
+        calls.append(x)
+        await pause(100)
+        return x
+
+    limited = Task(fetch).limit(tokens, Limit(9)) if beside else Task(fetch).limit(tokens)
+    free: list[bool] = []
+
+    async def main() -> None:
+        (await limited.replica(2, after=10)(1)).unwrap()
+        free.append(tokens.has_capacity(2))
+
+    virtual_loops.LOOPS[loop](main)
+    assert calls == [1]
+    assert free == [True]
+    assert tokens.running == tokens.waiting == 0

@@ -10,7 +10,7 @@ from weakref import ref
 import pytest
 from fake_clock import FakeClock
 
-from rio_chain import CallbackFailed, ChainDefinitionError, CircuitOpen, LimitExceeded, TaskTimedOut
+from rio_chain import CallbackFailed, ChainDefinitionError, CircuitOpen, LimitExceeded, Task, TaskTimedOut
 from rio_chain.policies import Breaker, Call
 
 
@@ -344,3 +344,16 @@ def test_its_text() -> None:
 def test_bad_input(make: Callable[[], object], text: str) -> None:
     with pytest.raises(ChainDefinitionError, match=re.escape(text)):
         make()
+
+
+def test_a_measured_time_has_one_place_after_the_point() -> None:
+    """On a real clock, the time that is left has as many digits as a float."""
+    gate = Breaker(1, open_for=2000)
+    task = Task(raises).breaker(gate)
+    task(1).run()
+    assert re.fullmatch(r"the breaker is open for another \d{4}(\.\d)? ms", str(task(1).run().error))
+    assert re.fullmatch(r"<Breaker open: for another \d{4}(\.\d)? ms>", repr(gate))
+
+
+def raises(number: int) -> int:
+    raise OSError(number)

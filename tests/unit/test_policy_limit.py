@@ -440,6 +440,7 @@ def test_its_text_with_all_options() -> None:
         (lambda: LIMIT(1, cost=3), "`cost` must be a function of the input that returns a number, 0 or more, or None"),
         (lambda: Limit(1, actual=len), "`actual` corrects how many tokens of a `rate` a call has used"),
         (lambda: LIMIT(1, window="day"), '`window` must be "bucket" or "sliding"; got \'day\''),
+        (lambda: LIMIT(rate=1, window=[]), '`window` must be "bucket" or "sliding"; got []'),
         (lambda: Limit(1, window="sliding"), '`window="sliding"` belongs to a `rate`'),
         (lambda: Limit(rate=2, burst=2, window="sliding"), '`burst` belongs to window="bucket"'),
         (lambda: Limit(rate=0.5, window="sliding"), "write Limit(rate=1, per=2000, window='sliding')"),

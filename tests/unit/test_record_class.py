@@ -144,7 +144,7 @@ def test_what_the_class_raises_is_the_failure_of_a_bridge_of_its_name() -> None:
         ),
         (
             lambda: fan_out(Page, user=user, shops=shops, need=1),  # type: ignore[arg-type]
-            "`need` gives only some of the values, and `Page` needs all of them",
+            "`need` and `time_limit` give only some of the values, and `Page` needs all of them",
         ),
         (lambda: fan_out(int, user=user), "`fan_out` makes an object of a dataclass, a NamedTuple, a TypedDict or"),
         (

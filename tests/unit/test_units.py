@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -74,7 +75,7 @@ def test_a_span_shows_its_unit(value: float, expected: str) -> None:
     assert format_duration(value) == expected
 
 
-@pytest.mark.parametrize(("value", "least"), [(0, 0), (1, 1), (10**30, 0)])
+@pytest.mark.parametrize(("value", "least"), [(0, 0), (1, 1), (sys.maxsize, 0)])
 def test_a_count(value: int, least: int) -> None:
     assert count(value, "workers", least=least) == value
 
@@ -89,6 +90,12 @@ def test_what_is_no_count(value: Any) -> None:
 def test_a_count_below_its_least() -> None:
     with pytest.raises(ChainDefinitionError, match="`workers` must be a whole number, 1 or more; got 0"):
         count(0, "workers", least=1)
+
+
+@pytest.mark.parametrize("value", [sys.maxsize + 1, 10**400])
+def test_a_count_that_no_collection_can_have(value: int) -> None:
+    with pytest.raises(ChainDefinitionError, match=f"`workers` must be a whole number, {sys.maxsize} or less; got "):
+        count(value, "workers")
 
 
 @pytest.mark.parametrize("value", [0, -5, 2.5, Fraction(1, 2)])

@@ -28,15 +28,19 @@ from rio_chain.inspect.pictures._svg_string import scrolled, svg_of
 
 if TYPE_CHECKING:
     from rio_chain.chain._request import Request
+    from rio_chain.engine._journal_protocol import RunJournal
     from rio_chain.executors._base import Executor
     from rio_chain.results._outcome import Outcome
 
 
 def run_live(
-    request: Request[Any], executor: str | Executor | None, deadline: Deadline | Duration | None
+    request: Request[Any],
+    executor: str | Executor | None,
+    deadline: Deadline | Duration | None,
+    journal: RunJournal | None = None,
 ) -> Outcome[Any]:
     """Run it as ``run_blocking`` does, and show it meanwhile."""
-    return run_blocking(request, executor, deadline, followed)
+    return run_blocking(request, executor, deadline, journal, followed)
 
 
 @contextmanager

@@ -137,6 +137,12 @@ WON: dict[str, Shape] = {
     "of one branch": lambda task: race(*[fan_out(task) for _ in range(MANY)]),
     "of requests": lambda task: race(*[Task(gives(task)).inline() for _ in range(MANY)]),
     "of items": lambda task: race(*[Task(lambda x: [x]).inline() >> each(task) for _ in range(MANY)]),
+    "items, ended by a value": lambda task: (
+        Task(copies).inline() >> each(task, limit=MANY, ordered=False, take=lambda _: False)
+    ),
+    "items, ended by a failure": lambda task: (
+        Task(copies).inline() >> each(task.accept(lambda _: False), limit=MANY, ordered=False, on_error="stop")
+    ),
 }
 LOST: dict[str, Shape] = {
     "fan-out": lambda task: fan_out(*[task] * MANY),

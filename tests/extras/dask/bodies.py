@@ -102,6 +102,11 @@ async def long(_: Any) -> None:
     await asyncio.sleep(60)
 
 
+async def long_if_three(value: int) -> int:
+    await asyncio.sleep(60 if value == 3 else 0)
+    return value
+
+
 def unpicklable(_: Any) -> Any:
     return threading.Lock()
 

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from rio_chain import (
     Balancer,
     ChainDefinitionError,
     DaskExecutor,
+    Journal,
     MessageTooLarge,
     NotPicklable,
     Task,
@@ -29,6 +31,20 @@ def test_a_function_that_cannot_be_pickled_is_named_at_post(balancer: Balancer) 
     chain = Task(plus) >> Task(lambda value: (lock, value)).named("holds")
     with pytest.raises(NotPicklable, match=r"the function of `holds` can't be pickled for another process: .*lock"):
         balancer.post(chain(1))
+
+
+def test_a_run_with_a_journal_is_refused(balancer: Balancer, tmp_path: Path) -> None:
+    text = r"a run with a journal can't run on a cluster; run it with executor='asyncio', 'trio' or 'thread'"
+    request = Task(plus)(1)
+    with Journal(tmp_path / "runs.db") as journal:
+        with pytest.raises(UsageError, match=text):
+            balancer.run(request, journal=journal, run_id="one")
+        with pytest.raises(UsageError, match=text):
+            balancer.post(request, journal=journal, run_id="one")
+        with pytest.raises(UsageError, match=text):
+            balancer.map(Task(plus), [1, 2], journal=journal, key=str)
+        assert journal.runs() == []
+    assert balancer.run(request).ok
 
 
 def test_a_policy_that_cannot_be_pickled_is_named(balancer: Balancer) -> None:

@@ -50,6 +50,11 @@ from rio_chain import (
     when,
 )
 
+
+def is_small(error: Exception) -> bool:
+    return int(error.args[0]) < 50
+
+
 user = Task(plus).named("user")
 
 KEPT: dict[str, tuple[Any, Any]] = {
@@ -94,10 +99,20 @@ KEPT: dict[str, tuple[Any, Any]] = {
     "a batch": (each(Task(doubled).batch(Batch(wait=20)), limit=10), [1, 2, 3, 2]),
     "a batch of several tasks": (each((Task(doubled) >> list).batch(Batch(wait=20))) >> Task(total), [1, 2, 3]),
     "single flight": (Task(twice).single_flight(SingleFlight()), 3),
+    "so many items": (each(Task(odd_fails), drop=ValueError, take=30), range(400)),
+    "items until a value": (each(Task(plus), take=lambda value: value < 77), range(400)),
+    "items until an error": (each(Task(odd_fails), drop=is_small, on_error="stop"), range(400)),
+    "items within a time": (each(Task(bodies.long_if_three), limit=8, time_limit=500, on_timeout="keep"), range(8)),
+    "items not within their time": (each(Task(bodies.long), limit=1, time_limit=50), range(1)),
+    "branches within a time": (settle(Task(plus), Task(bodies.long), time_limit=300), 3),
 }  # fmt: skip
 
 
 RACY = {
+    "items until an error",
+    "items until a value",
+    "items within a time",
+    "branches within a time",
     "replica",
     "race",
     "quorum",
@@ -124,6 +139,11 @@ def test_it_gives_the_same_outcome_as_on_asyncio(balancer: Balancer, name: str) 
     assert chain.supports("dask")
     racy = name in RACY
     assert told(balancer.run(request), racy=racy) == told(request.run(executor="asyncio"), racy=racy)
+
+
+def test_take_of_a_number_begins_no_more_items_than_in_one_process(balancer: Balancer) -> None:
+    outcome = balancer.run(each(Task(plus), limit=4, take=77)(range(1_000)))
+    assert dict(outcome.only.counts) == {"succeeded": 77}
 
 
 def test_bodies_run_on_workers_and_branches_in_parallel(balancer: Balancer) -> None:
