@@ -43,6 +43,7 @@ EXTRAS = {  # their files are imported inside functions
     ("procrastinate", "contrib/_queue_worker.py"),
     ("psycopg", "contrib/_queue_connections.py"),
     ("psycopg", "contrib/_queue_store.py"),
+    ("psycopg", "journal/_postgres_store.py"),
 }
 CORE_DEPENDENCIES = {"attrs", "returns", "sniffio", "trio"}  # sniffio comes with trio
 

@@ -273,7 +273,8 @@ class Session:
             return None
         error = got.error if type(got) is Failed else stopped
         state = "succeeded" if type(got) is not Failed and stopped is None else "failed"
-        if state == "failed" and status_of(error) == "cancelled":
+        unwritten = isinstance(error, JournalError) and not isinstance(error, NotStorable)
+        if state == "failed" and (unwritten or status_of(error) == "cancelled"):
             state = "interrupted"
         outcome = self._outcome(run, got) if state == "succeeded" or (state == "failed" and self._failures) else None
         notes = self._taken_notes()

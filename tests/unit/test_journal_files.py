@@ -175,7 +175,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_committed(small_disk: Path)
         ({"path": ""}, "`path` must be that of a file"),
         ({"path": "a\0b"}, "`path` must be that of a file"),
         ({"path": "\ud800"}, "`path` must be that of a file"),
-        ({"path": "postgresql://host/db"}, "`path` must be that of a file"),
+        ({"path": "mysql://host/db"}, "`path` must be that of a file"),
         ({"lease": 0}, "lease"),
         ({"lease": "soon"}, "lease"),
         ({"on_change": "ignore"}, "'refuse' or 'rerun'"),
