@@ -51,6 +51,12 @@ UPDATE procrastinate_jobs j SET status = 'failed'
 """  # noqa: S608 - both parts are constants
 
 
+JOURNAL = "rio_chain_journal_runs"
+FORGET_RECORDS = """
+DELETE FROM rio_chain_journal_records
+ WHERE run IN (SELECT number FROM rio_chain_journal_runs WHERE id = ANY(%s))
+"""
+FORGET_RECORDED = "DELETE FROM rio_chain_journal_runs WHERE id = ANY(%s)"
 SWEEPS = "SELECT pg_try_advisory_xact_lock(hashtextextended('sweep ' || %s, 7246201))"
 
 
@@ -237,11 +243,15 @@ class QueueStore(Connections):
                 "(SELECT 1 FROM rio_chain_runs r WHERE r.job_id = j.id AND r.status IN ('queued', 'running'))",
                 (TASK, self.queue),
             )
-            return connection.execute(
+            gone = connection.execute(
                 "DELETE FROM rio_chain_runs WHERE queue = %s AND status IN ('succeeded', 'failed', 'cancelled') "
-                "AND ended_at < now() - make_interval(secs => %s)",
+                "AND ended_at < now() - make_interval(secs => %s) RETURNING run_id",
                 (self.queue, older_than),
-            ).rowcount
+            ).fetchall()
+            if connection.execute("SELECT 1 FROM pg_class WHERE oid = to_regclass(%s)", (JOURNAL,)).fetchone():
+                for forget_some in FORGET_RECORDS, FORGET_RECORDED:
+                    connection.execute(forget_some, ([run_id for (run_id,) in gone],))
+            return len(gone)
 
         return self.transaction(forget)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
@@ -18,6 +18,7 @@ from rio_chain.executors import runtime_here
 
 if TYPE_CHECKING:
     from rio_chain.contrib._queue_store import QueueStore, RunRow
+    from rio_chain.results._outcome import Outcome
 
 Out = TypeVar("Out", covariant=True)
 Other = TypeVar("Other")
@@ -90,10 +91,10 @@ class DurableTicket(Generic[Out]):
     ``await asyncio.to_thread(ticket.status)``.
     """
 
-    __slots__ = ("_store", "run_id")
+    __slots__ = ("_recall", "_store", "run_id")
 
-    def __init__(self, store: QueueStore, run_id: str) -> None:
-        self._store = store
+    def __init__(self, store: QueueStore, run_id: str, recall: Callable[[RunRow], Outcome[Any] | None]) -> None:
+        self._store, self._recall = store, recall
         self.run_id = run_id
         """The id of the run."""
 
@@ -108,6 +109,18 @@ class DurableTicket(Generic[Out]):
     def outcome(self) -> DurableOutcome[Out] | None:
         """How the run has ended; None if it has not. Raises as ``status``."""
         return outcome_of(self._store.row(self.run_id))
+
+    def whole_outcome(self) -> Outcome[Out] | None:
+        """The Outcome with a ``Response`` for each task, as the journal of the queue has it.
+
+        None if the run has not ended, was cancelled or is a dead letter, or if the queue has no journal.
+
+        Raises:
+            UnknownRun: the queue has no run with this id.
+            ChainDefinitionError: its chain is not registered in this process.
+            PlanChanged: the chain has changed since the run.
+        """
+        return self._recall(self._store.row(self.run_id))
 
     def cancel(self, reason: str = "its ticket was cancelled") -> None:
         """Cancel the run. One that waits never runs; one that runs is stopped within two seconds, as ``Ticket.cancel``

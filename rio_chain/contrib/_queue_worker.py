@@ -16,6 +16,7 @@ from procrastinate import App, JobContext, PsycopgConnector
 from procrastinate.job_context import AbortReason
 from procrastinate.worker import Worker
 
+from rio_chain._journal_errors import ArgumentsChanged, JournalError, NotStorable, PlanChanged
 from rio_chain.balancer import Balancer, Ticket
 from rio_chain.contrib._queue_json import arguments_of, failure_text, success_text
 from rio_chain.contrib._queue_store import TASK, Begun, QueueStore
@@ -23,10 +24,10 @@ from rio_chain.dsl._chain import Chain
 from rio_chain.dsl._task import Task
 from rio_chain.errors import BalancerClosed, ChainDefinitionError, Saturated
 from rio_chain.executors import runtime_here
-from rio_chain.results._outcome import Outcome
 
 if TYPE_CHECKING:
     from rio_chain.chain._request import Request
+    from rio_chain.journal import Journal
 
 log = logging.getLogger("rio_chain.queue")
 FOREVER = 1e12
@@ -42,6 +43,8 @@ PAUSE = 1.0
 """Seconds before the next attempt to reach a database that does not answer."""
 LATER = 5.0
 """Seconds after which a run is delivered again that this worker can't run."""
+OWN_FAULT = (NotStorable, ArgumentsChanged, PlanChanged)
+"""Errors of the journal that the run would meet on any worker."""
 
 
 @define(eq=False)
@@ -63,6 +66,7 @@ class QueueWorker:
         balancer: runs them.
         grace: seconds that runs have when the worker stops.
         tick: posts the ticks of schedules, and returns the seconds until it should be called again.
+        journal: records the runs, so that one that is taken over goes on where it was.
     """
 
     store: QueueStore
@@ -71,6 +75,7 @@ class QueueWorker:
     balancer: Balancer
     grace: float
     tick: Callable[[], float]
+    journal: Journal | None = None
     _running: dict[str, Running] = field(factory=dict[str, Running], init=False)
     _stop: threading.Event = field(factory=threading.Event, init=False)
     _served: threading.Event = field(factory=threading.Event, init=False)
@@ -126,16 +131,16 @@ class QueueWorker:
                 await self._write(begun, ended)
                 return
             self._running[run_id] = Running(begun, ticket)
-            await self._write(begun, self._end_of(begun, await ticket))
+            await self._finish(begun, ticket)
         except BaseException:
             if ticket is None:
                 raise
-            if context.abort_reason() == AbortReason.SHUTDOWN:
+            stops = context.abort_reason() == AbortReason.SHUTDOWN
+            if stops:
                 ticket.cancel("the worker stops")
-                await self._put_back_unless_ended(begun, ticket)
             else:
                 ticket.cancel((await Task(self.store.cancel_reason)(begun)).value_or("it was cancelled"))
-                await self._write(begun, self._end_of(begun, await ticket))
+            await self._finish(begun, ticket, stops=stops)
         finally:
             self._running.pop(run_id, None)
 
@@ -147,24 +152,35 @@ class QueueWorker:
             return None, None
         args, kwargs = arguments_of(begun.arguments)
         try:
-            return self.run(chain(*args, **kwargs), begun), None
+            return self._run(chain(*args, **kwargs), begun), None
         except ChainDefinitionError as error:  # the chain takes other arguments since it was posted
             return None, failure_text(error)
         except (Saturated, BalancerClosed) as error:
             log.warning("run %s is put back: %s", begun.run_id, error)
             return None, None
 
-    def run(self, request: Request[Any], begun: Begun) -> Ticket[Any]:  # noqa: ARG002 - the journal goes on by its id
-        """Run a request. A journal in the same database belongs here: it knows the run by its id."""
-        return self.balancer.post(request)
+    def _run(self, request: Request[Any], begun: Begun) -> Ticket[Any]:
+        """Run a request. The journal knows the run by its id."""
+        if self.journal is None:
+            return self.balancer.post(request)
+        return self.balancer.post(request, journal=self.journal, run_id=begun.run_id)
 
-    @staticmethod
-    def _end_of(begun: Begun, outcome: Outcome[Any]) -> tuple[str, str]:
-        return success_text(outcome.unwrap(), begun.chain) if outcome.ok else failure_text(outcome.error)
-
-    async def _put_back_unless_ended(self, begun: Begun, ticket: Ticket[Any]) -> None:
-        outcome = await ticket
-        await self._write(begun, self._end_of(begun, outcome) if outcome.ok else None, delay=0.0)
+    async def _finish(self, begun: Begun, ticket: Ticket[Any], *, stops: bool = False) -> None:
+        """Wait for the end of a run and write it, or put the run back. ``stops``: the worker does."""
+        try:
+            outcome = await ticket
+            error = outcome.error
+        except JournalError as unbegun:  # it may not go on here
+            outcome, error = None, unbegun
+        if outcome is not None and outcome.ok:
+            await self._write(begun, success_text(outcome.unwrap(), begun.chain))
+        elif isinstance(error, JournalError) and not isinstance(error, OWN_FAULT):
+            log.warning("run %s is put back: %s", begun.run_id, error)
+            await self._write(begun, None, LATER if type(error) is JournalError else min(LATER, self.store.lease / 4))
+        elif stops:
+            await self._write(begun, None, delay=0.0)
+        else:
+            await self._write(begun, failure_text(error))
 
     async def _write(self, begun: Begun, ended: tuple[str, str] | None, delay: float = LATER) -> None:
         """Write how a run has ended, or put it back. While the database does not answer, again and again."""

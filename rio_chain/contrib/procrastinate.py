@@ -6,24 +6,25 @@ Jobs are delivered by procrastinate. See the page "A job queue in PostgreSQL".
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import uuid4
 
 from attrs import evolve
 
-from rio_chain._core.units import Duration, count, seconds, short_repr
+from rio_chain._core.units import Duration, count, flag, seconds, short_repr
 from rio_chain.balancer import Balancer
 from rio_chain.chain._validation import name as checked_name
 from rio_chain.contrib._extra import require
 from rio_chain.contrib._queue_errors import DeadRun, RunFailed, RunIdTaken, UnknownRun
-from rio_chain.contrib._queue_json import arguments_text
+from rio_chain.contrib._queue_json import arguments_of, arguments_text
 from rio_chain.contrib._queue_schedules import QueueSchedule, tick_all
 from rio_chain.contrib._queue_ticket import DurableOutcome, DurableTicket
 from rio_chain.dsl._chain import Chain
 from rio_chain.dsl._task import Task
 from rio_chain.errors import ChainDefinitionError, UsageError
+from rio_chain.journal import Journal
 from rio_chain.policies._checks import callback as function
 from rio_chain.schedule._decisions import Missed, Overlap, checked_missed, checked_overlap, first_tick
 from rio_chain.schedule._ticks import Period, checked_when, checked_zone
@@ -32,13 +33,17 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from rio_chain.chain._request import Request
-    from rio_chain.contrib._queue_store import QueueStore
+    from rio_chain.contrib._queue_store import QueueStore, RunRow
     from rio_chain.contrib._queue_worker import QueueWorker, Working
+    from rio_chain.journal import Serializer
+    from rio_chain.results._outcome import Outcome
 
 __all__ = ["DeadRun", "DurableOutcome", "DurableQueue", "DurableTicket", "RunFailed", "RunIdTaken", "UnknownRun"]
 
 Out = TypeVar("Out")
 LONGEST_ID = 200
+JOURNAL_LEASE = 2 / 3
+"""Of the lease of the queue: a run is put back when the journal's lease of its dead worker has ended."""
 LOWEST, HIGHEST = -(2**31), 2**31 - 1
 """The range of priorities: the integers of PostgreSQL."""
 
@@ -46,7 +51,7 @@ LOWEST, HIGHEST = -(2**31), 2**31 - 1
 class DurableQueue:
     """A queue of requests in PostgreSQL. Any process posts, any worker runs, and a request outlives both.
 
-    A request runs at least once: if its worker dies, another one runs it again. Answers and arguments are JSON.
+    A request runs at least once: if its worker dies, another one goes on with it. Answers and arguments are JSON.
 
     Args:
         dsn: the database, such as ``"postgresql://user@host/name"``. For TLS add ``?sslmode=verify-full``.
@@ -54,13 +59,25 @@ class DurableQueue:
         lease: how long a worker may be silent before its runs are put back, in milliseconds or as a ``timedelta``.
             Default 30000.
         deaths: after so many deaths of its workers a run is a dead letter. Default 3.
+        journal: whether workers record what a run has done, in the same database, so that a run that is taken over goes
+            on where it was. Default True. False: it begins again, and each run is cheaper.
+        serializer: how the journal writes the answers of tasks, as for ``Journal``. Default ``JSON()``.
 
     Raises:
         ChainDefinitionError: an argument is not valid.
         ImportError: procrastinate or psycopg is not installed.
     """
 
-    def __init__(self, dsn: str, *, queue: str = "rio_chain", lease: Duration = 30_000, deaths: int = 3) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        queue: str = "rio_chain",
+        lease: Duration = 30_000,
+        deaths: int = 3,
+        journal: bool = True,
+        serializer: Serializer | None = None,
+    ) -> None:
         given: Any = dsn
         if not isinstance(given, str) or not given.startswith(("postgresql://", "postgres://")):
             raise ChainDefinitionError(
@@ -73,6 +90,17 @@ class DurableQueue:
         from rio_chain.contrib._queue_store import QueueStore  # noqa: PLC0415 - needs the extra
 
         self._store: QueueStore = QueueStore(dsn, checked_name(queue), span, count(deaths, "deaths", least=1))
+        self._journal = (
+            Journal(
+                dsn,
+                serializer=serializer,
+                lease=timedelta(seconds=span * JOURNAL_LEASE),
+                on_change="rerun",
+                failures=True,
+            )
+            if flag(journal, "journal")
+            else None
+        )
         self._chains: dict[str, Chain[..., Any]] = {}
         self._schedules: list[QueueSchedule] = []
         self._worker: QueueWorker | None = None
@@ -80,6 +108,8 @@ class DurableQueue:
     def create(self) -> None:
         """Make the tables, and those of procrastinate, where they are missing. Several processes may do so at once."""
         self._store.create()
+        if self._journal is not None:
+            self._journal.create()
 
     def register(self, chain: Chain[..., Any], *, name: str | None = None) -> None:
         """Let this process post and run a chain. Posts and workers know it by its name.
@@ -161,7 +191,20 @@ class DurableQueue:
 
     def ticket(self, run_id: str) -> DurableTicket[Any]:
         """The ticket of a run, in any process. Its methods raise ``UnknownRun`` if there is no such run."""
-        return DurableTicket(self._store, checked_id(run_id))
+        return DurableTicket(self._store, checked_id(run_id), self._recall)
+
+    def _recall(self, row: RunRow) -> Outcome[Any] | None:
+        """The Outcome that the journal has of a run."""
+        if self._journal is None or row.status not in {"succeeded", "failed"}:
+            return None
+        chain = self._chains.get(row.chain)
+        if chain is None:
+            raise ChainDefinitionError(
+                f"run {row.run_id!r} is one of the chain {row.chain!r}, which is not registered here: call "
+                f"queue.register(page, name={row.chain!r}) first"
+            )
+        args, kwargs = arguments_of(row.arguments)
+        return self._journal.outcome(chain(*args, **kwargs), row.run_id)
 
     def dead(self) -> list[DurableTicket[Any]]:
         """The dead letters: runs whose workers have died ``deaths`` times. The oldest first."""
@@ -242,7 +285,7 @@ class DurableQueue:
         try:
             tick = partial(tick_all, self._store, self._schedules)
             self._worker = QueueWorker(
-                self._store, self._chains, most, balancer, seconds(grace, "grace", zero=True), tick
+                self._store, self._chains, most, balancer, seconds(grace, "grace", zero=True), tick, self._journal
             )
         except BaseException:
             balancer.close()
@@ -316,6 +359,8 @@ class DurableQueue:
     def close(self) -> None:
         """Close the idle connections to the database. The queue can be used again."""
         self._store.close()
+        if self._journal is not None:
+            self._journal.close()
 
     def __enter__(self) -> Self:
         return self

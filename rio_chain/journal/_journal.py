@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from attrs import frozen
 
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
     from rio_chain.chain._request import Request
     from rio_chain.executors._ticket import Ticket
+    from rio_chain.results._outcome import Outcome
 
+Out = TypeVar("Out")
 RunStatus = Literal["running", "succeeded", "failed", "interrupted"]
 
 
@@ -145,6 +147,22 @@ class Journal:
     def status(self, run_id: str) -> RunInfo | None:
         """What is known of one run; None if the journal does not know it."""
         return next((info for info in self.runs() if info.id == run_id), None)
+
+    def outcome(self, request: Request[Out], run_id: str) -> Outcome[Out] | None:
+        """The Outcome of a run that has ended, without running anything; None if it has not, or is not known.
+
+        Args:
+            request: the chain of the run with its arguments, as ``page(7)``.
+            run_id: its id.
+
+        Raises:
+            JournalError: the journal can't be read, or knows the id with another chain or other arguments.
+        """
+        return self.session(request, run_id).known_outcome()
+
+    def create(self) -> None:
+        """Make the file, or the tables, now, and not when they are first used."""
+        self._writer.read(lambda _: None)
 
     def _rows(self) -> tuple[float, list[tuple[RunRow, int]]]:
         """The time by the clock of the store, and all runs with the number of their records."""

@@ -28,6 +28,7 @@ from rio_chain.journal._store import Row, RunRow
 from rio_chain.journal._writer import Call, Job, Put, Transaction, Writer
 from rio_chain.policies._keys import as_given, text_of
 from rio_chain.results._failed import Failed
+from rio_chain.results._outcome import Outcome
 from rio_chain.results._task_record import TaskRecord, record_of, status_of
 
 if TYPE_CHECKING:
@@ -148,6 +149,23 @@ class Session:
             f"{what} of run {self.run_id!r} can't be read; was it written by another serializer? "
             f"{type(error).__name__}: {describe_error(error, str)}"
         )
+
+    def known_outcome(self) -> Outcome[Any] | None:
+        """The Outcome of a run that has ended, without a lease; None if it has not, or is not known.
+
+        Raises:
+            JournalError: the journal can't be read, or knows the id with another chain or other arguments.
+        """
+        known: RunRow | None = self._writer.read(lambda store: store.run(self.run_id))
+        if known is None or known.outcome is None:
+            return None
+        plan, args, kwargs = self._request.given
+        arguments = digest_of((args, dict(kwargs)), self._serializer)
+        self._rerun = False  # a log of another chain can't be read
+        self._check(known, RunRow(self.run_id, plan=plan_of(plan), arguments=arguments))
+        self._known, run = known, Run(plan)
+        found = self.finished(run)
+        return None if found is None or self.times is None else Outcome(plan, run.log, found[0], self.times)
 
     # --- places -------------------------------------------------------------------------------------------------
 

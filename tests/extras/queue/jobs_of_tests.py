@@ -52,8 +52,24 @@ def die(name: str) -> None:
     os._exit(9)
 
 
+async def wait_until_free(name: str) -> str:
+    """Its first call waits until it is cancelled, or its process ends; a later one returns at once."""
+    noted("begins", name)
+    if len([one for one, _ in notes("begins") if one == name]) == 1:
+        await asyncio.sleep(60)
+    return name
+
+
 note, slow, fails, odd, deadly = Task(take_note), Task(wait_for_long), Task(fail), Task(give_set), Task(die)
 naps = Task(nap)
+
+
+def first_step(name: str) -> str:
+    noted("first", name)
+    return name
+
+
+steps = Task(first_step) >> Task(wait_until_free)
 
 
 def made_queue(dsn: str, *, lease: float) -> DurableQueue:
@@ -71,6 +87,7 @@ def made_queue(dsn: str, *, lease: float) -> DurableQueue:
         (fails, "fails"),
         (odd, "odd"),
         (deadly, "deadly"),
+        (steps, "steps"),
     ):
         queue.register(chain, name=name)
     return queue

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import trio
 from extras.queue import jobs_of_tests
-from extras.queue.jobs_of_tests import deadly, fails, naps, note, notes, odd, slow
+from extras.queue.jobs_of_tests import deadly, fails, naps, note, notes, odd, slow, steps
 from refusals import refused
 from waiting import eventually
 
-from rio_chain import Task, TicketCancelled, UsageError
+from rio_chain import Balancer, ChainDefinitionError, Journal, Task, TicketCancelled, UsageError
 from rio_chain.contrib._queue_store import SWEEPS
 from rio_chain.contrib.procrastinate import DeadRun, DurableQueue, RunFailed, RunIdTaken, UnknownRun
 
@@ -138,6 +138,68 @@ def test_a_killed_workers_run_is_taken_over(queue: DurableQueue, workers: Any) -
     assert outcome.deaths == 1
     assert notes("begins") == [("a", first.pid), ("a", second.pid)]
     assert notes("ends") == [("a", second.pid)]
+
+
+def test_a_run_that_is_taken_over_goes_on_where_it_was(queue: DurableQueue, workers: Any) -> None:
+    first = workers.start()
+    ticket = queue.post(steps("a"), run_id="steps")
+    eventually(lambda: notes("begins"))
+    assert ticket.whole_outcome() is None
+    first.kill()
+    second = workers.start()
+    assert ticket.wait(LONG).unwrap() == "a", workers.logs()
+    assert notes("first") == [("a", first.pid)]
+    assert notes("begins") == [("a", first.pid), ("a", second.pid)]
+    outcome = ticket.whole_outcome()
+    assert outcome is not None
+    assert [(response.name, response.recalled) for response in outcome] == [
+        ("first_step", True),
+        ("wait_until_free", True),
+    ]
+    assert outcome.unwrap() == "a"
+
+
+def test_a_run_that_is_put_back_goes_on_where_it_was(queue: DurableQueue, workers: Any) -> None:
+    first = workers.start("--grace", "0")
+    ticket = queue.post(steps("a"))
+    eventually(lambda: notes("begins"))
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(20) == 0, workers.logs()
+    workers.start()
+    assert ticket.wait(LONG).deaths == 0
+    assert [name for name, _ in notes("first")] == ["a"]
+
+
+def test_a_run_that_is_in_use_elsewhere_is_put_back(queue: DurableQueue, workers: Any, dsn: str) -> None:
+    with Journal(dsn) as journal, Balancer("thread") as balancer:
+        mine = balancer.post(steps("a"), journal=journal, run_id="steps")
+        eventually(lambda: notes("begins"))
+        ticket = queue.post(steps("a"), run_id="steps")
+        workers.start()
+        eventually(lambda: "is put back: run 'steps' is running in" in workers.logs())
+        mine.cancel()
+        mine.wait()
+        assert ticket.wait(LONG).unwrap() == "a"
+        assert ticket.wait(LONG).deaths == 0
+    assert [name for name, _ in notes("first")] == ["a"]
+
+
+def test_the_whole_outcome_of_a_run_that_failed(queue: DurableQueue, workers: Any, dsn: str) -> None:
+    workers.start()
+    ticket = queue.post(fails("no such user"), run_id="one")
+    ticket.wait(LONG)
+    outcome = ticket.whole_outcome()
+    assert outcome is not None
+    assert (outcome.only.status, str(outcome.error)) == ("failed", "LookupError: no such user")
+    with DurableQueue(dsn) as other, pytest.raises(ChainDefinitionError, match="'fails', which is not registered here"):
+        other.ticket("one").whole_outcome()
+    with DurableQueue(dsn, journal=False) as other:
+        assert other.ticket("one").whole_outcome() is None
+    assert queue.forget(older_than=0) == 1
+    queue.post(fails("another text"), run_id="one").wait(LONG)
+    outcome = ticket.whole_outcome()
+    assert outcome is not None
+    assert str(outcome.error) == "LookupError: another text"
 
 
 def test_a_worker_that_was_stopped_for_long_writes_nothing(queue: DurableQueue, workers: Any) -> None:
@@ -307,6 +369,8 @@ def test_bad_input_is_refused(queue: DurableQueue) -> None:
         (lambda: wrong.every(1_000, note("a", 0), name="x", overlap="drop"), "`overlap` must be"),
         (lambda: wrong.every(1_000, note("a", 0), name="x", priority=1.5), "`priority` must be a whole number"),
         (lambda: make("postgresql:///x", lease=-1), "`lease` must be"),
+        (lambda: make("postgresql:///x", journal="runs.db"), "`journal` must be"),
+        (lambda: make("postgresql:///x", serializer=7), "`serializer` must be an object with the methods"),
         (lambda: make("postgresql:///x", deaths=0), "`deaths` must be a whole number, 1 or more; got 0"),
         (
             lambda: wrong.register(len),
