@@ -19,10 +19,11 @@ from rio_chain.contrib._queue_errors import RunIdTaken, UnknownRun
 from rio_chain.contrib._queue_json import cancelled_text
 
 TASK = "rio_chain.run"
-# A worker of this job is dead: it was silent for the lease, or its row is gone.
+# A worker of this job is dead: it was silent for the lease, or its row is gone. The time in which the server was away
+# is no silence.
 DEAD_WORKER = """
-NOT EXISTS (SELECT 1 FROM procrastinate_workers w
-            WHERE w.id = j.worker_id AND w.last_heartbeat >= now() - make_interval(secs => %(lease)s))
+NOT EXISTS (SELECT 1 FROM procrastinate_workers w WHERE w.id = j.worker_id
+            AND greatest(w.last_heartbeat, pg_postmaster_start_time()) >= now() - make_interval(secs => %(lease)s))
 """
 # Runs that are delivered to a worker. There are few of them, and an index leads to each part.
 DELIVERED = """
@@ -39,11 +40,13 @@ SELECT r.run_id, r.job_id, r.status, r.deaths, r.cancel
   FROM rio_chain_runs r LEFT JOIN procrastinate_jobs j ON j.id = r.job_id
  WHERE r.run_id IN ({candidates}) AND r.status IN ('queued', 'running')
    AND (j.id IS NULL OR j.status NOT IN ('todo', 'doing') OR (j.status = 'doing' AND {DEAD_WORKER}))
- ORDER BY r.run_id LIMIT 500 FOR UPDATE OF r SKIP LOCKED
 """  # noqa: S608 - all parts are constants
 
 
-LOST, ALL_LOST = _lost(DELIVERED), _lost(ALL_OPEN)
+LOCK_SOME = " ORDER BY r.run_id LIMIT 500 FOR UPDATE OF r SKIP LOCKED"
+LOST, ALL_LOST = _lost(DELIVERED) + LOCK_SOME, _lost(ALL_OPEN) + LOCK_SOME
+# A run that was put back while the statement before ran has its new row there, beside no job.
+STILL_LOST = _lost("SELECT unnest(%(locked)s::text[])") + " ORDER BY r.run_id"
 LEFT_OVER = f"""
 UPDATE procrastinate_jobs j SET status = 'failed'
  WHERE j.status = 'doing' AND j.task_name = %(task)s AND j.queue_name = %(queue)s AND {DEAD_WORKER}
@@ -305,6 +308,11 @@ class QueueStore(Connections):
 
         self.transaction(put_back)
 
+    def give_sign(self, worker_id: int) -> None:
+        """A sign of life of a worker of procrastinate."""
+        query = "UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = %s"
+        self.transaction(lambda c: c.execute(query, (worker_id,)))
+
     def lost(self, fences: Mapping[str, int]) -> list[str]:
         """Those of these runs whose lease was lost."""
         query = "SELECT run_id, fence FROM rio_chain_runs WHERE run_id = ANY(%s) AND status = 'running'"
@@ -324,7 +332,9 @@ class QueueStore(Connections):
             put_back = dead = 0
             if connection.execute(SWEEPS, (self.queue,)).fetchone() != (True,):
                 return Swept(0, 0)
-            for run_id, job_id, status, deaths, cancel in connection.execute(lost, given).fetchall():
+            locked = [run_id for run_id, *_ in connection.execute(lost, given).fetchall()]
+            found = connection.execute(STILL_LOST, {**given, "locked": locked}).fetchall() if locked else []
+            for run_id, job_id, status, deaths, cancel in found:
                 died = deaths + (status == "running")
                 if cancel is not None:
                     self._close(connection, run_id, "cancelled", died, cancelled_text(cancel))

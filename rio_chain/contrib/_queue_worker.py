@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ SWEEPS = 2.0
 """Seconds between two sweeps of a worker, at most."""
 HEARTBEAT = 5.0
 """Seconds between two signs of life, at most. Other workers of procrastinate take 30 s of silence for death."""
+PRUNE = 3_600.0
+"""Seconds of silence after which procrastinate deletes the row of a worker, at least. A worker that lives needs it."""
 FULL = 15
 """Each so many sweeps also look for runs that wait without a job."""
 STOPS = 0.2
@@ -108,7 +111,7 @@ class QueueWorker:
                 concurrency=self.workers,
                 install_signal_handlers=False,
                 update_heartbeat_interval=min(lease / 4, HEARTBEAT),
-                stalled_worker_timeout=lease,
+                stalled_worker_timeout=max(PRUNE, 10 * lease),
                 fetch_job_polling_interval=min(5.0, lease),
                 abort_job_polling_interval=1.0,
                 shutdown_graceful_timeout=self.grace,
@@ -215,20 +218,42 @@ class QueueWorker:
             worker.stop()  # type: ignore[no-untyped-call]
 
     def sweeping(self) -> None:
-        """Put back what dead workers have left, and end the runs here whose lease was lost, until ``stop``."""
-        pause, count = min(self.store.lease / 4, SWEEPS), 0
+        """Give signs of life, put back what dead workers have left, and end the runs here whose lease was lost.
+
+        procrastinate gives no sign of life while its worker stops, or begins again after an error of the database.
+        """
+        pause, count, judges = min(self.store.lease / 4, SWEEPS), 0, 0.0
         while not self._stop.wait(pause * random.uniform(0.75, 1.25)):  # noqa: S311 - spreads the load, no secret
             count += 1
             try:
-                swept = self.store.sweep(full=count % FULL == 0)
+                self._give_sign()
                 self._end_lost()
+                if time.monotonic() < judges:
+                    continue
+                swept = self.store.sweep(full=count % FULL == 0)
             except Exception as error:  # noqa: BLE001 - whatever it was, the next sweep may be luckier
                 log.warning("a sweep has failed: %s: %s", type(error).__name__, error)
+                judges = time.monotonic() + self.store.lease  # perhaps no worker could give a sign of life
                 continue
             if swept.put_back or swept.dead:
                 log.warning("%d runs of dead workers are put back, %d are dead letters", swept.put_back, swept.dead)
+        signs = 0.0
         while not self._served.wait(STOPS):  # a worker of procrastinate that has just begun forgets that it was stopped
             self._stop_serving()
+            if time.monotonic() >= signs:
+                signs = time.monotonic() + pause
+                self._give_sign_if_possible()
+
+    def _give_sign(self) -> None:
+        worker_id = getattr(self._worker, "worker_id", None)
+        if worker_id is not None:
+            self.store.give_sign(worker_id)
+
+    def _give_sign_if_possible(self) -> None:
+        try:
+            self._give_sign()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next one may be luckier
+            log.warning("no sign of life: %s: %s", type(error).__name__, error)
 
     def _end_lost(self) -> None:
         running = self._running.copy()

@@ -16,6 +16,7 @@ from refusals import refused
 from waiting import eventually
 
 from rio_chain import Balancer, ChainDefinitionError, Journal, Task, TicketCancelled, UsageError
+from rio_chain.contrib import _queue_store
 from rio_chain.contrib._queue_store import SWEEPS
 from rio_chain.contrib.procrastinate import DeadRun, DurableQueue, RunFailed, RunIdTaken, UnknownRun
 
@@ -234,6 +235,45 @@ def test_one_process_sweeps_at_a_time(queue: DurableQueue, workers: Any) -> None
         assert ticket.status() == "running"
     assert queue.sweep() == 1
     assert ticket.status() == "queued"
+
+
+def test_the_time_without_a_server_is_no_silence_of_a_worker(queue: DurableQueue, workers: Any, dsn: str) -> None:
+    workers.start()
+    ticket = queue.post(slow("a"))
+    eventually(lambda: notes("begins"))
+    workers.processes[0].kill()
+    workers.processes[0].wait()
+    with queue._store._connection(None) as connection:
+        connection.execute("UPDATE procrastinate_workers SET last_heartbeat = '2000-01-01'")
+    with DurableQueue(dsn, lease=1e9) as patient:  # the server has been running for less than that
+        assert patient.sweep() == 0
+    eventually(queue.sweep)
+    assert ticket.status() == "queued"
+
+
+def test_a_sweep_looks_again_when_it_has_locked_a_run(
+    queue: DurableQueue, workers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers.start(lease=20_000)
+    ticket = queue.post(slow("a"))
+    eventually(lambda: notes("begins"))
+    monkeypatch.setattr(_queue_store, "ALL_LOST", "SELECT run_id, job_id FROM rio_chain_runs FOR UPDATE")
+    with DurableQueue(jobs_of_tests.WHERE[0], lease=20_000) as patient:
+        assert patient.sweep() == 0
+    assert ticket.status() == "running"
+    ticket.cancel()
+
+
+def test_the_grace_of_a_worker_may_be_longer_than_its_lease(queue: DurableQueue, workers: Any) -> None:
+    first = workers.start("--grace", "20000")
+    ticket = queue.post(note("a", 5_000))
+    eventually(lambda: notes("begins"))
+    first.send_signal(signal.SIGTERM)
+    workers.start()
+    outcome = ticket.wait(LONG)
+    assert (outcome.unwrap(), outcome.deaths) == ("a", 0)
+    assert notes("begins") == notes("ends") == [("a", first.pid)]
+    assert first.wait(20) == 0, workers.logs()
 
 
 def test_a_run_that_is_put_back_is_the_next_of_its_priority(queue: DurableQueue, workers: Any) -> None:
