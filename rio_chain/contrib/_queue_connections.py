@@ -6,11 +6,14 @@ import os
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+from urllib.parse import quote, urlencode
 
 import psycopg
+from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
 from procrastinate.schema import SchemaManager
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 from psycopg.rows import namedtuple_row
 
 from rio_chain._core.forks import keep_alive
@@ -58,6 +61,24 @@ def _close_all(idle: list[psycopg.Connection[Any]], pid: int) -> None:
     if pid == os.getpid():
         while idle:
             idle.pop().close()
+
+
+def address_of(app: object) -> str | None:
+    """The database of an App of procrastinate, as an address; None if it is none that psycopg can connect to."""
+    connector = app.connector if isinstance(app, App) else None
+    if not isinstance(connector, (PsycopgConnector, SyncPsycopgConnector)):
+        return None
+    given: dict[str, Any] = connector._pool_args  # noqa: SLF001 - they have no other name
+    conninfo, options = given.get("conninfo") or "", given.get("kwargs") or {}
+    if not isinstance(conninfo, str) or not isinstance(options, dict):  # functions, which may change
+        return None
+    known = {one.keyword.decode() for one in Conninfo.get_defaults()}
+    own = {name: value for name, value in cast("dict[str, Any]", options).items() if name in known}
+    try:
+        found = conninfo_to_dict(conninfo, **own)
+    except psycopg.ProgrammingError:
+        return None
+    return "postgresql:///?" + urlencode(found, quote_via=quote)
 
 
 class Connections:

@@ -25,12 +25,15 @@ from rio_chain.dsl._chain import Chain
 from rio_chain.dsl._task import Task
 from rio_chain.errors import ChainDefinitionError, UsageError
 from rio_chain.journal import Journal
+from rio_chain.journal._journal import is_address
 from rio_chain.policies._checks import callback as function
 from rio_chain.schedule._decisions import Missed, Overlap, checked_missed, checked_overlap, first_tick
 from rio_chain.schedule._ticks import Period, checked_when, checked_zone
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from procrastinate import App
 
     from rio_chain.chain._request import Request
     from rio_chain.contrib._queue_store import QueueStore, RunRow
@@ -54,7 +57,8 @@ class DurableQueue:
     A request runs at least once: if its worker dies, another one goes on with it. Answers and arguments are JSON.
 
     Args:
-        dsn: the database, such as ``"postgresql://user@host/name"``. For TLS add ``?sslmode=verify-full``.
+        dsn: the database, such as ``"postgresql://user@host/name"``. For TLS add ``?sslmode=verify-full``. Or an
+            ``App`` of procrastinate with a ``PsycopgConnector``, whose database is used.
         queue: the name of the queue in the database. Default ``"rio_chain"``.
         lease: how long a worker may be silent before its runs are put back, in milliseconds or as a ``timedelta``.
             Default 30000.
@@ -70,7 +74,7 @@ class DurableQueue:
 
     def __init__(
         self,
-        dsn: str,
+        dsn: str | App,
         *,
         queue: str = "rio_chain",
         lease: Duration = 30_000,
@@ -78,21 +82,16 @@ class DurableQueue:
         journal: bool = True,
         serializer: Serializer | None = None,
     ) -> None:
-        given: Any = dsn
-        if not isinstance(given, str) or not given.startswith(("postgresql://", "postgres://")):
-            raise ChainDefinitionError(
-                '`dsn` must be the address of a PostgreSQL database, such as "postgresql://user@host/name"; '
-                f"got {'a ' + type(given).__name__ if isinstance(given, str) else short_repr(given)}"
-            )
         span = seconds(lease, "lease")
         require("procrastinate", "procrastinate", "queue", "DurableQueue")
         require("psycopg", "psycopg", "queue", "DurableQueue")
         from rio_chain.contrib._queue_store import QueueStore  # noqa: PLC0415 - needs the extra
 
-        self._store: QueueStore = QueueStore(dsn, checked_name(queue), span, count(deaths, "deaths", least=1))
+        address = checked_address(dsn)
+        self._store: QueueStore = QueueStore(address, checked_name(queue), span, count(deaths, "deaths", least=1))
         self._journal = (
             Journal(
-                dsn,
+                address,
                 serializer=serializer,
                 lease=timedelta(seconds=span * JOURNAL_LEASE),
                 on_change="rerun",
@@ -370,6 +369,21 @@ class DurableQueue:
 
     def __repr__(self) -> str:
         return f"<DurableQueue {self._store.queue!r}: {', '.join(self._chains) or 'no chains'}>"
+
+
+def checked_address(dsn: Any) -> str:
+    """Check ``dsn``, and give its address."""
+    from rio_chain.contrib._queue_connections import address_of  # noqa: PLC0415 - needs the extra
+
+    if is_address(dsn):
+        return str(dsn)
+    found = address_of(dsn)
+    if found is None:
+        raise ChainDefinitionError(
+            '`dsn` must be the address of a PostgreSQL database, such as "postgresql://user@host/name", or an App of '
+            f"procrastinate with a PsycopgConnector; got {'a str' if isinstance(dsn, str) else short_repr(dsn)}"
+        )
+    return found
 
 
 def checked_id(run_id: Any) -> str:

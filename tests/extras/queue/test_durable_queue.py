@@ -12,6 +12,9 @@ import pytest
 import trio
 from extras.queue import jobs_of_tests
 from extras.queue.jobs_of_tests import deadly, fails, naps, note, notes, odd, slow, steps
+from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
+from procrastinate.testing import InMemoryConnector
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from refusals import refused
 from waiting import eventually
 
@@ -374,6 +377,19 @@ def test_a_worker_can_be_stopped_at_any_moment(queue: DurableQueue) -> None:
         queue._worker = None
 
 
+@pytest.mark.parametrize("kind", [PsycopgConnector, SyncPsycopgConnector])
+def test_the_database_of_an_app_is_used(queue: DurableQueue, dsn: str, kind: Any) -> None:
+    ticket = queue.post(note("a", 0), run_id="one")
+    given = conninfo_to_dict(dsn)
+    name = {"dbname": given.pop("dbname"), "application_name": "a b&c=%", "autocommit": True}
+    for connector in (kind(conninfo=dsn), kind(conninfo=make_conninfo("", **given), kwargs=name)):
+        with DurableQueue(App(connector=connector)) as other:
+            assert other.ticket("one").status() == ticket.status() == "queued"
+            other.create()
+            other.register(note, name="note")
+            assert other.post(note("a", 0), run_id="one").status() == "queued"
+
+
 def test_what_has_ended_is_forgotten(queue: DurableQueue, workers: Any) -> None:
     workers.start()
     queue.post(note("a", 0), run_id="a").wait(LONG)
@@ -400,6 +416,11 @@ def test_bad_input_is_refused(queue: DurableQueue) -> None:
     for write, text in [
         (lambda: make("runs.db"), "`dsn` must be the address of a PostgreSQL database"),
         (lambda: make(7), "got 7"),
+        (lambda: make(App(connector=InMemoryConnector())), "an App of procrastinate with a PsycopgConnector; got <"),
+        (
+            lambda: make(App(connector=PsycopgConnector(conninfo="x"))),
+            "an App of procrastinate with a PsycopgConnector",
+        ),
         (lambda: make("postgresql://user:secret@host/x?nonsense=1"), "`dsn` is not an address that libpq can read"),
         (lambda: wrong.every(0, note("a", 0), name="x"), "`when` must be"),
         (lambda: wrong.every(1_000, note("a", 0), name=""), "`name`"),
