@@ -285,9 +285,9 @@ class Session:
         if not self._leased:
             return None
         self._leased = False
+        self._writer.ended(self)  # now, as the write may fail: then the lease ends by itself
         stopped = run.stop_error
         if isinstance(stopped, LeaseLost):
-            self._writer.ended(self)
             return None
         error = got.error if type(got) is Failed else stopped
         state = "succeeded" if type(got) is not Failed and stopped is None else "failed"
@@ -318,6 +318,7 @@ class Session:
 
     def leave(self) -> None:
         """As ``RunJournal.leave``."""
+        self._writer.ended(self)
         job = Call(self._writer.submit, self._give_up)
         if self._virtual:
             job.finish()
