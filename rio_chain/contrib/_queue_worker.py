@@ -179,7 +179,7 @@ class QueueWorker:
             await self._write(begun, success_text(outcome.unwrap(), begun.chain))
         elif isinstance(error, JournalError) and not isinstance(error, OWN_FAULT):
             log.warning("run %s is put back: %s", begun.run_id, error)
-            await self._write(begun, None, LATER if type(error) is JournalError else min(LATER, self.store.lease / 4))
+            await self._write(begun, None, min(LATER, self.store.lease / 4))
         elif stops:
             await self._write(begun, None, delay=0.0)
         else:
