@@ -65,11 +65,12 @@ def _close_all(idle: list[psycopg.Connection[Any]], pid: int) -> None:
 
 def address_of(app: object) -> str | None:
     """The database of an App of procrastinate, as an address; None if it is none that psycopg can connect to."""
-    connector = app.connector if isinstance(app, App) else None
+    connector: Any = app.connector if isinstance(app, App) else None
     if not isinstance(connector, (PsycopgConnector, SyncPsycopgConnector)):
         return None
-    given: dict[str, Any] = connector._pool_args  # noqa: SLF001 - they have no other name
-    conninfo, options = given.get("conninfo") or "", given.get("kwargs") or {}
+    given: dict[str, Any] = vars(connector)["_pool_args"]  # they have no other name
+    conninfo: Any = given.get("conninfo") or ""
+    options: Any = given.get("kwargs") or {}
     if not isinstance(conninfo, str) or not isinstance(options, dict):  # functions, which may change
         return None
     known = {one.keyword.decode() for one in Conninfo.get_defaults()}

@@ -10,6 +10,7 @@ from typing import Any, cast
 from returns.result import Failure, Result, Success
 
 from rio_chain._core.units import short_repr
+from rio_chain._journal_errors import NotStorable
 from rio_chain.contrib._queue_errors import RunFailed
 from rio_chain.errors import ChainDefinitionError, TicketCancelled, describe_error
 
@@ -79,7 +80,8 @@ def failure_text(error: object) -> tuple[str, str]:
     if isinstance(error, TicketCancelled):
         return "cancelled", cancelled_text(error.reason)
     kind = type(error)
-    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    public = {"builtins": "", NotStorable.__module__: "rio_chain."}
+    module = public.get(kind.__module__, f"{kind.__module__}.")
     return "failed", json.dumps({"error": [f"{module}{kind.__qualname__}", describe_error(error, str)]})
 
 

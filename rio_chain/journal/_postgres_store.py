@@ -46,7 +46,7 @@ VERSION = len(STEPS)
 LOCK = 7_246_202
 """The advisory lock of whoever makes the tables, and of a run that is being begun."""
 CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8"
-SETTINGS = (
+SETTINGS: tuple[LiteralString, ...] = (
     # a process that is stopped in the middle of a transaction does not keep its locks
     "SET idle_in_transaction_session_timeout = '5s'",
     "SET lock_timeout = '30s'",
@@ -108,7 +108,9 @@ class PostgresStore:
             ) from None
         self.shown = f"postgresql://{given.get('host') or ''}/{given.get('dbname') or ''}"
         self._dsn = make_conninfo("", **{"connect_timeout": 10, "tcp_user_timeout": 15_000, **given})
-        self._settings = (*SETTINGS, *(("SET synchronous_commit = off",) if synchronous == "normal" else ()))
+        self._settings = SETTINGS
+        if synchronous == "normal":
+            self._settings = (*SETTINGS, "SET synchronous_commit = off")
         self._db: psycopg.Connection[Any] | None = None
         self._pid = os.getpid()
         self._now = 0.0

@@ -69,7 +69,20 @@ def first_step(name: str) -> str:
     return name
 
 
+class Size:
+    """What JSON has no type for."""
+
+
+def make_size() -> Size:
+    return Size()
+
+
+def use_size(size: Size) -> str:
+    return type(size).__name__
+
+
 steps = Task(first_step) >> Task(wait_until_free)
+sizes = Task(make_size) >> Task(use_size)
 
 
 def made_queue(dsn: str, *, lease: float) -> DurableQueue:
@@ -88,6 +101,7 @@ def made_queue(dsn: str, *, lease: float) -> DurableQueue:
         (odd, "odd"),
         (deadly, "deadly"),
         (steps, "steps"),
+        (sizes, "sizes"),
     ):
         queue.register(chain, name=name)
     return queue

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 from extras.queue import jobs_of_tests
-from extras.queue.jobs_of_tests import deadly, fails, naps, note, notes, odd, slow, steps
+from extras.queue.jobs_of_tests import deadly, fails, naps, note, notes, odd, sizes, slow, steps
 from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
 from procrastinate.testing import InMemoryConnector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -172,6 +172,14 @@ def test_a_run_that_is_put_back_goes_on_where_it_was(queue: DurableQueue, worker
     workers.start()
     assert ticket.wait(LONG).deaths == 0
     assert [name for name, _ in notes("first")] == ["a"]
+
+
+def test_an_answer_between_two_tasks_that_cannot_be_stored_fails(queue: DurableQueue, workers: Any) -> None:
+    workers.start()
+    error = queue.post(sizes()).wait(LONG).error
+    assert isinstance(error, RunFailed)
+    assert error.kind == "rio_chain.NotStorable"
+    assert "the answer of `make_size` can't be stored" in error.text
 
 
 def test_a_run_that_is_in_use_elsewhere_is_put_back(queue: DurableQueue, workers: Any, dsn: str) -> None:

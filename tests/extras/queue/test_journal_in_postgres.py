@@ -54,11 +54,14 @@ def pages(calls: list[int], broken: list[int]) -> Any:
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
 def test_a_known_run_goes_on_where_it_was(dsn: str, serializer: Any, synchronous: Any) -> None:
     calls: list[int] = []
-    broken = [3]
-    for _ in range(3):
+
+    def run(broken: list[int]) -> Any:
         with Journal(dsn, serializer=serializer, synchronous=synchronous) as journal:
-            outcome = pages(calls, broken)(range(6)).run(journal=journal, run_id="one")
-        broken.clear()
+            return pages(calls, broken)(range(6)).run(journal=journal, run_id="one")
+
+    assert not run([3]).ok
+    assert run([]).ok
+    outcome = run([])
     assert [value for _, value in outcome.unwrap()] == [f"page {n} \0 \ud800" for n in range(6)]
     assert sorted(calls) == [0, 1, 2, 3, 3, 4, 5]
     assert outcome[0].recalled
