@@ -86,12 +86,12 @@ def flag(value: object, name: str) -> bool:
     return value
 
 
-def count(value: object, name: str, *, least: int = 0) -> int:
-    """Check for a whole number that is at least ``least``."""
+def count(value: object, name: str, *, least: int = 0, most: float = sys.maxsize) -> int:
+    """Check for a whole number from ``least`` to ``most``. By default, no more than a collection can have."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ChainDefinitionError(f"`{name}` must be a whole number, {least} or more; got {short_repr(value)}")
-    if value > sys.maxsize:  # counts are compared with floats, and are sizes of collections
-        raise ChainDefinitionError(f"`{name}` must be a whole number, {sys.maxsize} or less; got {short_repr(value)}")
+    if value > most:
+        raise ChainDefinitionError(f"`{name}` must be a whole number, {most} or less; got {short_repr(value)}")
     return value
 
 

@@ -91,7 +91,7 @@ class ManagedAdmission(Admission):
         else:
             self.queue.withdraw(worst)
             self._enter(turn)
-        text = f"{self.buffer} requests wait already (buffer={self.buffer}), and it was the one to go"
+        text = f"{self.buffer} requests were waiting (buffer={self.buffer}), and another one was worth more"
         worst.error = self._error(text)
         self.after(worst.tell)
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -53,7 +54,7 @@ def name(value: object) -> str:
 
 def retry(retries: object, on: Any, backoff: Any, accept: Any, retry_after: Any, stop: Any) -> Retry:  # noqa: PLR0917
     """Check the arguments of a Retry, and make it."""
-    retries = count(retries, "retries")
+    retries = count(retries, "retries", most=math.inf)
     if not isinstance(cast("object", on), Mapping):  # Retry itself checks the items of a mapping
         check_on(on)
     if accept is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterable, Callable, Hashable, Iterable
 from typing import Any, Literal, TypeVar, cast, overload
 
@@ -210,8 +211,8 @@ def expand(
     node = Expand(
         nodes[0],
         count(limit, "limit", least=1),
-        None if depth is None else count(depth, "depth"),
-        count(total, "total", least=1),
+        None if depth is None else count(depth, "depth", most=math.inf),
+        count(total, "total", least=1, most=math.inf),
         None if more is None else _finder(more),
         key_of(key),
         _on_error(on_error),

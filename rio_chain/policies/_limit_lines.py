@@ -92,7 +92,9 @@ class LimitLines:
 
     def _too_large(self, line: LimitQueue, cost: float) -> LimitExceeded:
         most = exact_number(line.rules.most)
-        error = LimitExceeded(f"this call costs {exact_number(cost)}, and the whole limit of {self._rule} is {most}")
+        error = LimitExceeded(
+            f"this call costs {exact_number(cost)}, and the limit ({self._rule}) allows at most {most}"
+        )
         error.keyed = self.key is not None
         return error
 

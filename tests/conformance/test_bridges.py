@@ -66,7 +66,7 @@ async def test_a_task_that_a_retry_does_not_reach_is_skipped(world: World, aroun
             raise ValueError("second")
         return x
 
-    def fails(_: int) -> int:
+    async def fails(_: int) -> int:
         raise OSError
 
     outcome = await world.run(around((first_time >> Task(fails)).retry(1, backoff=None))(7))
@@ -83,7 +83,7 @@ async def test_items_that_a_retry_does_not_reach_are_skipped(world: World) -> No
             raise ValueError("second")
         return [x]
 
-    def fails(_: int) -> int:
+    async def fails(_: int) -> int:
         raise OSError
 
     chain = (items >> each(Task(fails))).retry(1, backoff=None)

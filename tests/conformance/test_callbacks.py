@@ -148,8 +148,10 @@ class Waits(PendingPermit):
 class Own(Gate):
     def __init__(self, gives: Callable[[], Permit | PendingPermit]) -> None:
         self.gives = gives
+        self.entered = 0
 
     def enter(self, call: Call) -> Permit | PendingPermit:
+        self.entered += 1
         return self.gives()
 
 
@@ -160,12 +162,13 @@ async def test_a_gate_that_fails_when_a_call_is_given_up(
     async def stays(_: object) -> None:
         await world.pause(10_000)
 
-    chain = Task(stays).limit(Own(gives))
+    gate = Own(gives)
+    chain = Task(stays).limit(gate)
     async with world.balancer() as balancer:
         late = await balancer.arun(chain.timeout(world.short)(7))
         assert type(late.result.failure()) is TaskTimedOut
         ticket = balancer.post(chain(7))
-        await world.until(lambda: balancer.stats().running)
+        await world.until(lambda: gate.entered == 2)
         await world.pause(2)
         ticket.cancel()
         assert type((await ticket).result.failure()) is TicketCancelled

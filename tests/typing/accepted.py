@@ -481,6 +481,8 @@ async def mapped(balancer: Balancer) -> None:
 
 
 assert_type(each(user, on_error="stop", drop=OSError, take=3)([1]), Request[list[User]])
+assert_type(each(user, key=str)([1]), Request[list[User]])
+assert_type(each(user, key=lambda n: n + 1, on_error="keep")([1]), Request[list[Result[User, Any]]])
 assert_type(
     each(user, drop=lambda error: error.args != (), take=lambda found: found != User())([1]), Request[list[User]]
 )

@@ -91,6 +91,10 @@ class TestEach:
         rule = "`key` must be a function of an item that returns a str or an int"
         for key in (0, "id", later, two, task):
             refused(lambda key=key: any_each(task, key=key), rule)
+        chain = each(task, key=one)
+        assert chain.plan().to_dict()["root"]["key"] == each(task, take=one).plan().to_dict()["root"]["take"]
+        assert "key" not in each(task).plan().to_dict()["root"]
+        assert "each item, at most 10 at once, in order, in a journal by one" in chain.explain()
 
     def test_the_other_options(self) -> None:
         refused(lambda: each(task, ordered=1), "`ordered` must be True or False; got 1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -483,7 +484,7 @@ def test_two_journals_of_one_file_exclude_each_other(tmp_path: Path) -> None:
 def locked(journal: Journal) -> Iterator[sqlite3.Connection]:
     """The journal while another process writes."""
     assert journal.runs() == []
-    with contextlib.closing(sqlite3.connect(journal.path, isolation_level=None)) as other:
+    with contextlib.closing(sqlite3.connect(journal.path, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield other
 
@@ -502,6 +503,28 @@ def test_a_run_that_waits_for_its_lease_can_be_stopped(
         locked.execute("ROLLBACK")
         for run_id in ("late", "left"):  # their leases were given back, and the executor works
             assert balancer.run(Task(a)(1), journal=journal, run_id=run_id).unwrap() == 1
+
+
+@pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])
+def test_a_run_that_waits_for_its_last_write_can_be_stopped(
+    journal: Journal, locked: sqlite3.Connection, executor: Any
+) -> None:
+    locked.execute("ROLLBACK")
+    reached = threading.Event()
+
+    def lock(value: int) -> int:
+        locked.execute("BEGIN IMMEDIATE")
+        reached.set()
+        return value
+
+    with Balancer(executor, workers=2) as balancer:
+        ticket = balancer.post((Task(a) >> lock)(1), journal=journal, run_id="one")
+        assert reached.wait(10)
+        time.sleep(0.02)
+        ticket.cancel()
+        assert isinstance(ticket.wait().error, TicketCancelled)
+        locked.execute("ROLLBACK")
+        assert balancer.run((Task(a) >> lock)(1), journal=journal, run_id="one").only.recalled
 
 
 @pytest.mark.parametrize("executor", ["asyncio", "trio", "thread"])
