@@ -237,7 +237,7 @@ class ScheduleRun:
         at = tick if self.state.ticks.on_world_clock else self._world() + tick - self._clock()
         try:
             request = self.make(datetime.fromtimestamp(at, self.zone))
-            ticket = self.lifetime.post(self.host, request, self._options, self._open)
+            ticket = self.lifetime.post(self.host, request, self._options, observe=self._open)
         except (QueueFull, Saturated, BalancerClosed):  # reported to observers
             self.counts["rejected"] += 1
             return False
