@@ -50,19 +50,23 @@ class NotPicklable(RioError, TypeError):
         return f"the {self.what} of `{self.name}` can't be pickled for another process: {self.reason}"
 
 
-class LaneMessageTooLarge(RioError):
-    """A message to or from the process of a lane is larger than ``Balancer(lane_bytes=...)`` allows.
-
-    ``what`` is "function", "argument", "answer" or "error". ``most`` is the number of bytes that it may have, pickled.
-    """
-
-    __module__ = "rio_chain.errors"
+class _TooLarge(RioError):
+    """A message between processes has more bytes than it may have."""
 
     def __init__(self, name: str, what: str, most: int) -> None:
         super().__init__(name, what, most)
         self.name = name
         self.what = what
         self.most = most
+
+
+class LaneMessageTooLarge(_TooLarge):
+    """A message to or from the process of a lane is larger than ``Balancer(lane_bytes=...)`` allows.
+
+    ``what`` is "function", "argument", "answer" or "error". ``most`` is the number of bytes that it may have, pickled.
+    """
+
+    __module__ = "rio_chain.errors"
 
     def __str__(self) -> str:
         return (
@@ -88,7 +92,7 @@ class WorkerLost(RioError):
         return f"`{self.name}` has no answer: {self.reason}"
 
 
-class MessageTooLarge(RioError):
+class MessageTooLarge(_TooLarge):
     """What goes to or comes from a Dask worker is larger than ``DaskExecutor(message_bytes=...)`` allows.
 
     ``what`` is "argument" or "answer"; ``most`` is the number of bytes that it may have, pickled. A "chain" that takes
@@ -96,12 +100,6 @@ class MessageTooLarge(RioError):
     """
 
     __module__ = "rio_chain.errors"
-
-    def __init__(self, name: str, what: str, most: int) -> None:
-        super().__init__(name, what, most)
-        self.name = name
-        self.what = what
-        self.most = most
 
     def __str__(self) -> str:
         if self.what == "chain":

@@ -169,7 +169,7 @@ def _own_part(strand: Strand, op: BatchOp, call: BatchedCall, answer: Answer) ->
 
 
 def _take_calls(call: BatchedCall, work: BatchWork) -> None:
-    """The call was made, and has no answer: who led it has the record."""
+    """The call was made, and has no answer: the caller that led it gets the record."""
     caller: Caller = call.caller
     if work.log and call.leads:
         _take_record(caller.strand.run.log, work.log, caller.op.branch.low, caller.op.branch.high)

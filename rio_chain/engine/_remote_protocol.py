@@ -43,7 +43,7 @@ class PieceInput(NamedTuple):
     context: bytes
     """What gives its functions the headers of a trace; empty if there is none."""
     holds: bool
-    """Whether its value may stay on the worker: then a ``Held`` stands for it here."""
+    """Whether its value may stay on the worker: then a ``Held`` replaces it here."""
 
 
 @define(eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from contextlib import suppress
@@ -19,6 +20,8 @@ from rio_chain.policies._permit import Call, Clock
 from rio_chain.policies._shared_clock import Timeline
 from rio_chain.policies._token_bucket import EARLY
 
+next_number = count().__next__
+"""Of the arrivals at all limits, so that calls of several limits have one order everywhere."""
 MOST_KEYS = 100_000
 """With more keys than this, unused keys are forgotten even if their rate has not recovered."""
 
@@ -35,7 +38,6 @@ class LimitLines:
         self._time = Timeline()
         self._lines: OrderedDict[Hashable, LimitQueue] = OrderedDict()  # the last used is at the end
         self._total = WaitingCounts()
-        self._numbers = count().__next__
         after_fork(self._renew)
 
     # --- called by the engine -----------------------------------------------------------------------------------
@@ -54,7 +56,7 @@ class LimitLines:
 
     def arrival(self, clock: Clock) -> Arrival:
         """The arrival of a call that comes now."""
-        return Arrival(self._time.now(clock), self._numbers())
+        return Arrival(self._time.now(clock), next_number())
 
     def _enter(
         self, key: Hashable, call: Call, arrival: Arrival | None
@@ -76,7 +78,8 @@ class LimitLines:
             return self._too_large(line, cost)
         since = now if arrival is None else arrival.since
         rank = line.rank(call.priority, since)
-        if line.waiting and line.overtakes(rank) and line.take(now, cost):
+        number = math.inf if arrival is None else arrival.number
+        if line.waiting and line.overtakes(rank, number) and line.take(now, cost):
             line.total.running += 1
             return LimitPermit(self, line, call.clock, cost, now)
         due = line.due(now, cost, rank)
@@ -85,7 +88,8 @@ class LimitLines:
         left = None if rules.patience is None else rules.patience - (now - since)
         if left is not None and (due > left or left <= 0):
             return self._refusal(line, due, now - since)
-        place = QueuedCall(self, line, call.clock, arrival or Arrival(now, self._numbers()), cost, rank)
+        place = QueuedCall(self, line, call.clock, arrival or Arrival(now, next_number()), cost, rank)
+        place.several = arrival is not None
         line.enter(place)
         line.look(place, now)
         return place
@@ -128,6 +132,20 @@ class LimitLines:
             else:
                 line.look(place, now)
         return changed
+
+    def claim(self, place: QueuedCall, clock: Clock) -> LimitPermit | None:
+        """Take what a call of several limits was offered. None: another call was quicker, and it waits on."""
+        permit, changed = self._lock.decide(self._claim, place, clock)
+        wake(changed)
+        return permit
+
+    def _claim(self, place: QueuedCall, clock: Clock) -> tuple[LimitPermit | None, list[QueuedCall]]:
+        line, now = place.line, self._time.now(clock)
+        place.offered = False
+        if line.head() is not place or not line.take(now, place.cost):
+            line.look(place, now)
+            return None, self._serve(line, now)
+        return line.grant(place, now), self._serve(line, now)
 
     def quit(self, place: QueuedCall) -> None:
         """As ``PendingPermit.quit``."""

@@ -78,9 +78,14 @@ class Arrival:
 
 
 class QueuedCall(PendingPermit):
-    """A call in the queue. ``until``: the instant at which it stops waiting."""
+    """A call in the queue.
 
-    __slots__ = ("arrival", "clock", "cost", "first", "line", "owner", "rank", "until")
+    ``until``: the instant at which it stops waiting. ``several``: it needs other limits as well. Such a call is not let
+    through by the queue, because it would hold this limit until it runs and tries the others: calls that do so could
+    hinder each other for ever. It is ``offered`` its turn, and claims it when it tries all.
+    """
+
+    __slots__ = ("arrival", "clock", "cost", "first", "line", "offered", "owner", "rank", "several", "until")
 
     def __init__(  # noqa: PLR0917
         self, owner: Owner, line: LimitQueue, clock: Clock, arrival: Arrival, cost: float, rank: float
@@ -95,6 +100,7 @@ class QueuedCall(PendingPermit):
         patience = line.rules.patience
         self.until = None if patience is None else arrival.since + patience
         self.first = False  # True: it was woken as the next one to get a token
+        self.several = self.offered = False
 
     def ask(self, clock: Clock) -> None:
         """As ``PendingPermit.ask``."""
@@ -181,10 +187,14 @@ class LimitQueue:
             heappop(heap)
         return None
 
-    def overtakes(self, rank: float) -> bool:
-        """Whether a call of this rank, which comes now, is next."""
+    def overtakes(self, rank: float, number: float) -> bool:
+        """Whether a call of this rank is next. ``number``: that of its arrival, or infinite if it comes now."""
         head = self.head()
-        return head is None or rank < head.rank
+        return head is None or (rank, number) < (head.rank, head.arrival.number)
+
+    def fits(self, now: float, cost: float) -> bool:
+        """Whether a place and tokens are free."""
+        return self.room(cost) and (self.bucket is None or self.bucket.wait(now, cost) <= EARLY)
 
     def enter(self, place: QueuedCall) -> None:
         """Put a call into the queue."""
@@ -207,18 +217,28 @@ class LimitQueue:
         """Let waiting calls through if possible. Returns those to wake: they are in, or wait only for tokens."""
         changed: list[QueuedCall] = []
         while (place := self.head()) is not None:
-            if not self.take(now, place.cost):
+            if place.several and self.fits(now, place.cost):
+                if not place.offered:
+                    place.offered = True
+                    changed.append(place)
+                break
+            if place.several or not self.take(now, place.cost):
                 if not place.first and self.room(place.cost):
                     place.first = True
                     self.look(place, now)
                     changed.append(place)
                 break
-            place.permit = LimitPermit(place.owner, self, place.clock, place.cost, now)
-            place.state = "granted"
-            self.leave(place)
-            self.total.running += 1
+            self.grant(place, now)
             changed.append(place)
         return changed
+
+    def grant(self, place: QueuedCall, now: float) -> LimitPermit:
+        """Let a waiting call through, for which a place and tokens were taken."""
+        place.permit = permit = LimitPermit(place.owner, self, place.clock, place.cost, now)
+        place.state = "granted"
+        self.leave(place)
+        self.total.running += 1
+        return permit
 
     def look(self, place: QueuedCall, now: float) -> None:
         """Set when the call asks again: when its tokens come, or when its patience ends."""

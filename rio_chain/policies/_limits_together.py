@@ -126,7 +126,10 @@ class PendingOfSeveral(PendingPermit):
         self._woken = False
 
     def take(self, held: LimitPermit | None) -> PermitOfSeveral | LimitExceeded | None:
-        """Take all limits; ``held``: it has that of number ``_at`` already. None: it waits in a queue now."""
+        """Take all limits; ``held``: it has that of number ``_at`` already. None: it waits in a queue now.
+
+        Nothing else runs between the first and the last on this thread, so a call never holds one while it waits.
+        """
         taken: dict[int, LimitPermit] = {} if held is None else {self._at: held}
         got: LimitPermit | QueuedCall | LimitExceeded | None = None
         k = 0
@@ -156,7 +159,7 @@ class PendingOfSeveral(PendingPermit):
         self._at, self._place, self._woken = k, place, False
         place.wake = self._wake
         self.after = place.after
-        if place.state != "waiting":  # it was served before it had a wake
+        if place.offered or place.state != "waiting":  # its turn came before it had a wake
             self._wake()
 
     def _wake(self) -> None:
@@ -169,14 +172,16 @@ class PendingOfSeveral(PendingPermit):
         place = self._place
         if self.state != "waiting" or place is None:
             return
+        self._woken = False
         place.ask(clock)
-        if place.state == "waiting":
-            self.after = place.after
-            return
         if place.state == "answered":
             self.answer, self.state = place.answer, "answered"
             return
-        got = self.take(cast("LimitPermit", place.permit))
+        held = self._limits[self._at].claim(place, clock) if place.offered else None
+        if held is None:
+            self.after = 0.0 if self._woken else place.after  # another thread may have offered it since
+            return
+        got = self.take(held)
         if isinstance(got, LimitExceeded):
             self.answer, self.state = Answer(got, failed=True), "answered"
         elif got is not None:

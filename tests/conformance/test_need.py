@@ -153,7 +153,7 @@ async def test_branches_with_policies_of_their_own(world: World) -> None:
     outcome = await world.run(chain(7))
     assert outcome.unwrap() == ("again",)
     assert outcome["flaky"].attempts == 2
-    assert outcome["hangs"].status == "cancelled"
+    assert outcome["hangs"].status in {"cancelled", "skipped"}  # on threads it may not have begun
 
 
 async def test_inside_of_other_parts(world: World) -> None:
