@@ -27,7 +27,8 @@ def virtual_time(request: pytest.FixtureRequest) -> VirtualExecutor:
     from rio_chain.testing import VirtualExecutor  # noqa: PLC0415 - see above
 
     given: Any = getattr(request, "param", 0)
-    return VirtualExecutor(**{"fresh": True, **(given if isinstance(given, dict) else {"seed": given})})
+    arguments: dict[str, Any] = {"fresh": True, **(given if isinstance(given, dict) else {"seed": given})}
+    return VirtualExecutor(**arguments)
 
 
 @pytest.fixture

@@ -4,12 +4,16 @@ Hypothesis looks for new examples on every run but CI's, which tries the same on
 change at hand.
 """
 
+import atexit
+import contextlib
+import functools
 import gc
 import os
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings
@@ -30,9 +34,37 @@ def missing(module: str) -> bool:
         return True
 
 
+@functools.cache
+def server_for_pages() -> Any:
+    """A PostgreSQL for the pages, until the process ends; None where it is not installed."""
+    import postgres  # noqa: PLC0415 - a helper of the tests
+
+    if postgres.programs() is None or (not os.getuid() and postgres.user() is None):
+        return None
+    server = contextlib.ExitStack()
+    atexit.register(server.close)
+    return server.enter_context(postgres.cluster())
+
+
+def no_database() -> bool:
+    """For pages that need PostgreSQL: make a database for the page, and say where it is in ``DATABASE_URL``.
+
+    True if PostgreSQL or rio-chain[queue] is not installed: then the page is skipped.
+    """
+    if missing("procrastinate") or missing("psycopg") or server_for_pages() is None:
+        return True
+    import psycopg  # noqa: PLC0415 - needs the extra
+
+    name = f"page_{uuid4().hex}"
+    with psycopg.connect(server_for_pages().dsn(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    os.environ["DATABASE_URL"] = server_for_pages().dsn(name)
+    return False
+
+
 def give_helpers(namespace: dict[str, Any]) -> None:
     """What the pages may use without an import."""
-    namespace["missing"] = missing
+    namespace["missing"], namespace["no_database"] = missing, no_database
 
 
 pytest_collect_file = (

@@ -8,6 +8,7 @@ The map of the package, from the bottom up. Each file may import only what is ab
     errors       every public exception, and every value that a Failure of ours holds
     _journal_errors  the same for a journal
     _core/       helpers for every layer: times and checks, locks, forks, deadlines
+    schedule/    cron lines and periods: when a schedule ticks, and what it does then; pure decisions
     policies/    one file per policy: frozen data, pure decisions, shared state
     chain/       what a chain is made of and compiles to, all data: nodes, Plan, Request
     results/     Outcome, Response and Event: what one run gives, and the record behind them
@@ -111,7 +112,7 @@ from rio_chain.policies import (
 )
 
 if TYPE_CHECKING:
-    from rio_chain.balancer import Balancer, Ticket
+    from rio_chain.balancer import Balancer, Schedule, Ticket
     from rio_chain.chain._supports import Support
     from rio_chain.executors._stream import Stream
     from rio_chain.executors.dask import DaskExecutor
@@ -187,6 +188,7 @@ __all__ = [
     "RioError",
     "RunInUse",
     "Saturated",
+    "Schedule",
     "Simulation",
     "SingleFlight",
     "Skipped",
@@ -227,7 +229,7 @@ hooks.install(_facade)
 
 if not TYPE_CHECKING:  # a type checker that sees a __getattr__ accepts every misspelt import
     _LATER = {  # imported on first use: few or no chains need these to be written
-        "balancer": ("Balancer", "Ticket"),
+        "balancer": ("Balancer", "Schedule", "Ticket"),
         "journal": ("Journal",),
         "inspect._bounds": ("Bounds",),
         "results._events": ("Event",),

@@ -31,6 +31,7 @@ ONE_FILE = {
     "distributed": "executors/dask/_cluster.py",
 }
 EXTRAS = {  # their files are imported inside functions
+    ("cronsim", "schedule/_ticks.py"),
     ("dask", "executors/dask/_cluster.py"),
     ("distributed", "executors/dask/_cluster.py"),
     ("numpy", "simulation/_confidence_intervals.py"),
@@ -38,6 +39,11 @@ EXTRAS = {  # their files are imported inside functions
     ("opentelemetry", "contrib/_otel_run_spans.py"),
     ("opentelemetry", "contrib/_otel_spans.py"),
     ("prometheus_client", "contrib/_prometheus_metrics.py"),
+    ("procrastinate", "contrib/_queue_connections.py"),
+    ("procrastinate", "contrib/_queue_worker.py"),
+    ("psycopg", "contrib/_queue_connections.py"),
+    ("psycopg", "contrib/_queue_store.py"),
+    ("psycopg", "journal/_postgres_store.py"),
 }
 CORE_DEPENDENCIES = {"attrs", "returns", "sniffio", "trio"}  # sniffio comes with trio
 

@@ -16,6 +16,7 @@ from rio_chain._core.unhandled_errors import surely
 from rio_chain._core.units import Duration, count, flag, seconds
 from rio_chain._core.users_line import users_line
 from rio_chain.balancer._dropped import described
+from rio_chain.balancer._every_method import EveryMethod
 from rio_chain.balancer._lanes import BalancerLanes
 from rio_chain.balancer._lifetime import Lifetime, Settings
 from rio_chain.balancer._map_methods import MapMethods
@@ -51,7 +52,7 @@ Out = TypeVar("Out")
 In = TypeVar("In")
 
 
-class Balancer(MapMethods, ObserveMethods, NotebookRepr):
+class Balancer(MapMethods, EveryMethod, ObserveMethods, NotebookRepr):
     """A pool that runs up to ``workers`` requests at once.
 
     The others wait in one queue. The request with the highest ``priority`` is next, and among equals the one that came

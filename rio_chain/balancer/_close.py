@@ -55,7 +55,7 @@ class Closing:
         self._refuse_inside("close")
         if bound is not None and bound.on_loop_thread():
             raise UsageError("`close` would block the loop it waits for; write `await balancer.aclose()`")
-        self._admission.shut()
+        self._dispatcher.shut()
         host: BlockingHost = self._binding.host or BackgroundHost()  # another thread may have bound it meanwhile
         left = None
         try:
@@ -79,7 +79,7 @@ class Closing:
         if bound is not None:
             bound.check_await()
         self._refuse_inside("aclose")
-        self._admission.shut("it was closed by aclose()")
+        self._dispatcher.shut("it was closed by aclose()")
         rt = runtime_here()
         host: BlockingHost = self._binding.host or BackgroundHost()  # another thread may have bound it meanwhile
         left = None
@@ -155,10 +155,7 @@ class Closing:
         if not wait_until_done(host, self._admission.when_idle, limit):
             return False
         # their slots are free; their answers follow in a moment
-        if not all(
-            wait_until_done(host, posted_request.ticket.add_waker, limit)
-            for posted_request in list(self._dispatcher.posted)
-        ):
+        if not all(wait_until_done(host, add_waker, limit) for add_waker in self._dispatcher.open_ends()):
             return False
         if bound is None:
             return True
@@ -193,9 +190,9 @@ class Closing:
         waiter = rt.waiter()
         self._admission.when_idle(waiter.wake)
         await (waiter.wait_shielded() if shielded else waiter.wait())
-        for posted_request in list(self._dispatcher.posted):  # their slots are free; their answers follow in a moment
+        for add_waker in self._dispatcher.open_ends():  # their slots are free; their answers follow in a moment
             waiter = rt.waiter()
-            posted_request.ticket.add_waker(waiter.wake)
+            add_waker(waiter.wake)
             await (waiter.wait_shielded() if shielded else waiter.wait())
         if self._binding.host is not None:
             waiter = rt.waiter()

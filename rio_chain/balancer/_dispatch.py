@@ -20,6 +20,7 @@ from rio_chain.executors._run_ticket import LOST
 from rio_chain.executors._ticket import Ticket
 
 if TYPE_CHECKING:
+    from rio_chain.balancer._schedule import ScheduleRun
     from rio_chain.engine._journal_protocol import RunJournal
     from rio_chain.engine._runtime_protocol import Runtime
     from rio_chain.executors._base import Host, Main
@@ -49,6 +50,7 @@ class Dispatcher:
         self.observers = observers
         self.abandon_after = abandon_after
         self.posted: set[PostedRequest] = set()  # started on the host and not answered
+        self.schedules: set[ScheduleRun] = set()  # those whose strands have not ended
         self._on_loss = on_loss
         self.gone = False  # the host's loop has ended
         self.cut: Exception | None = None  # why open requests are cancelled, once they are
@@ -119,6 +121,26 @@ class Dispatcher:
         self.admission.release(posted_request.ticket.run)
         posted_request.cancelled(error)
         posted_request.answered()
+
+    def shut(self, why: str = "it was closed by close()") -> None:
+        """Accept no more requests, and end all schedules. Does not wait."""
+        self.admission.shut(why)
+        for schedule in self.schedules.copy():
+            schedule.end()
+
+    def when_schedules_end(self, call: Callable[[], object]) -> None:
+        """Call ``call`` as soon as no schedule is left. A second call of it must do nothing."""
+        for schedule in self.schedules.copy():
+            schedule.add_waker(partial(self.when_schedules_end, call))
+            return
+        call()
+
+    def open_ends(self) -> list[Callable[[Callable[[], None]], None]]:
+        """How to be called at the end of each request that has no answer, and of each schedule that has not ended."""
+        return [
+            *(posted_request.ticket.add_waker for posted_request in list(self.posted)),
+            *(schedule.add_waker for schedule in list(self.schedules)),
+        ]
 
     def settle(self) -> None:
         """Complete what interruptions left undone."""
@@ -268,7 +290,7 @@ class Dispatcher:
         ``over``: nothing on the loop continues, so runs of ``arun`` on it have ended too.
         """
         self.gone = True
-        self.admission.shut(ENDED)
+        self.shut(ENDED)
         try:
             self.cancel_left()
         finally:

@@ -57,8 +57,8 @@ def dropped(dispatcher: Dispatcher, binding: HostBinding, made: Line) -> None:
 def _end(dispatcher: Dispatcher, binding: HostBinding, made: Line) -> None:
     admission = dispatcher.admission
     forgotten = described(binding, admission) if dispatcher.idle and not admission.closed else None
-    admission.shut(DROPPED)
-    free = partial(call_once, [partial(binding.close, wait=False)])
+    dispatcher.shut(DROPPED)
+    free = partial(dispatcher.when_schedules_end, partial(call_once, [partial(binding.close, wait=False)]))
     host = binding.host
     # a strand that waits or runs could still spawn another one
     admission.when_idle(free if host is None else partial(host.spawned.when_idle, free))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from rio_chain._core.units import escape_nonprintable
-from rio_chain.cli import _bounds, _demo, _lint, _run, _show
+from rio_chain.cli import _bounds, _demo, _lint, _run, _show, _work
 from rio_chain.cli._target import Broken, Refused
 from rio_chain.errors import RioError
 
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (_show, _run, _bounds, _lint, _demo):
+    for module in (_show, _run, _bounds, _lint, _work, _demo):
         module.add(commands)
     return top
 

@@ -61,6 +61,25 @@ def found_at(target: str, *, several: bool = True) -> list[tuple[str, Chain[...,
     raise Refused(f"name the chain, as in {example}; {_there_is(place, names)}")
 
 
+def object_at(target: str, kind: str) -> object:
+    """The object of that name, which is to be a ``kind``.
+
+    Raises:
+        Refused: there is no such object.
+        Broken: its module raises.
+    """
+    place, colon, name = target.rpartition(":")
+    if not colon or not name or name.endswith(".py"):
+        raise Refused(f"name the {kind}, as in `module:name`; got {short_repr(target)}")
+    value: object = _module(place)
+    for part in name.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise Refused(f"{escape_nonprintable(place)} has no `{escape_nonprintable(name)}`") from None
+    return value
+
+
 def _named(module: ModuleType, place: str, name: str) -> Chain[..., Any]:
     value: object = module
     for part in name.split("."):

@@ -45,7 +45,7 @@ ATTEMPT_DURATION = Metric("rio_chain.attempt.duration", "How long single calls o
 REJECTED = Metric(
     "rio_chain.request.rejected",
     "Requests that a balancer did not take.",
-    ("full", "closed", "saturated"),
+    ("full", "closed", "saturated", "overlap", "missed"),
     of_task=False,
 )
 HEDGE = Metric("rio_chain.hedge", "Hedged calls: started, won, wasted, denied.", ("started", "won", "wasted", "denied"))

@@ -69,6 +69,9 @@ class BlockingHost(Protocol):
     borrowed: bool = False
     """Whether the loop belongs to the user, who may stop it and not run it again."""
 
+    time_at_zero: float | None = None
+    """The seconds since 1970 when its clock is 0. None: its time of day is that of this machine."""
+
     def stopped(self) -> bool:
         """Whether it is the user's loop and does not run now, so that nothing on it continues."""
         return False

@@ -5,6 +5,7 @@ _session        one run: what is recalled, and what is recorded
 _writer         the thread that writes, and its transactions
 _store          the interface of what keeps the records
 _sqlite_store   in an SQLite file
+_postgres_store in a PostgreSQL database
 _codec          values as text, and digests
 _log_codec      the log of a run as text
 _owner          which process has a lease

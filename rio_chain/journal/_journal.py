@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from attrs import frozen
 
@@ -20,7 +20,7 @@ from rio_chain.journal._codec import JSON, Serializer
 from rio_chain.journal._owner import is_dead
 from rio_chain.journal._session import Session, plan_of
 from rio_chain.journal._sqlite_store import SqliteStore
-from rio_chain.journal._store import RunRow
+from rio_chain.journal._store import RunRow, Store
 from rio_chain.journal._writer import Transaction, Writer
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from rio_chain.chain._plan import Plan
     from rio_chain.chain._request import Request
     from rio_chain.executors._ticket import Ticket
+    from rio_chain.results._outcome import Outcome
 
+Out = TypeVar("Out")
 RunStatus = Literal["running", "succeeded", "failed", "interrupted"]
 
 
@@ -58,13 +60,14 @@ class RunInfo:
 
 
 class Journal:
-    """The records of runs, in a file. A run with a ``run_id`` that the journal knows goes on where it was.
+    """The records of runs, in a file or in PostgreSQL. A run with a ``run_id`` that it knows goes on where it was.
 
     The file is made when it is first used, readable by its owner only. Several processes may use it at once. ``close``
     it, or use it in a ``with`` block, to end its thread and to close the file at once.
 
     Args:
-        path: the file.
+        path: the file; or a database, such as ``"postgresql://user@host/name"``, which needs ``rio-chain[postgres]``.
+            Its tables are made when it is first used, and leases are given by its clock.
         serializer: how answers are written: an object with ``dumps`` and ``loads``. Default ``JSON()``.
         lease: how long a run that does not answer counts as running, in milliseconds or as a ``timedelta``. It is
             renewed three times as often. Default 30000.
@@ -77,6 +80,7 @@ class Journal:
 
     Raises:
         ChainDefinitionError: an argument is not one of these.
+        ImportError: ``path`` is a database, and psycopg is not installed.
 
     Example:
         >>> import tempfile, pathlib
@@ -101,9 +105,10 @@ class Journal:
         synchronous: Literal["normal", "full"] = "normal",
     ) -> None:
         given: tuple[Any, Any, Any, Any] = path, on_change, synchronous, serializer
-        if not isinstance(given[0], (str, os.PathLike)) or not _is_path(str(path)):
+        if not is_address(path) and (not isinstance(given[0], (str, os.PathLike)) or not _is_path(str(path))):
             raise ChainDefinitionError(
-                f'`path` must be that of a file, as in Journal("runs.db"); got {short_repr(path)}'
+                '`path` must be that of a file, as in Journal("runs.db"), or the address of a database, as in '
+                f'Journal("postgresql://user@host/name"); got {short_repr(path)}'
             )
         if given[1] not in ("refuse", "rerun"):
             raise ChainDefinitionError(f"`on_change` must be 'refuse' or 'rerun'; got {short_repr(on_change)}")
@@ -115,12 +120,18 @@ class Journal:
                 "`serializer` must be an object with the methods dumps and loads, as in Journal(..., "
                 f"serializer=Pickle()); got {short_repr(serializer)}"
             )
-        self.path = Path(os.path.abspath(path))  # noqa: PTH100 - a symbolic link stays one
         self._serializer: Serializer = JSON() if serializer is None else serializer
         self._rerun = on_change == "rerun"
         self._failures = flag(failures, "failures")
-        store = SqliteStore(self.path, synchronous)
-        self._writer = Writer(store, seconds(lease, "lease"), f"rio_chain-journal-{self.path.name}")
+        span = seconds(lease, "lease")
+        self.path: Path | str
+        """The file, or the address of the database without its password."""
+        if is_address(path):
+            store, self.path, name = _postgres_store(str(path), synchronous)
+        else:
+            self.path = Path(os.path.abspath(path))  # noqa: PTH100 - a symbolic link stays one
+            store, name = SqliteStore(self.path, synchronous), self.path.name
+        self._writer = Writer(store, span, f"rio_chain-journal-{name}")
 
     def session(self, request: Request[Any], run_id: str) -> Session:
         """For the executors: the journal of one run."""
@@ -130,15 +141,33 @@ class Journal:
 
     def runs(self) -> list[RunInfo]:
         """All runs, in the order in which they were begun first. It reads the file in the calling thread."""
-        return [_info(row, records) for row, records in self._rows()]
+        now, rows = self._rows()
+        return [_info(row, records, now) for row, records in rows]
 
     def status(self, run_id: str) -> RunInfo | None:
         """What is known of one run; None if the journal does not know it."""
-        return next((_info(row, records) for row, records in self._rows() if row.id == run_id), None)
+        return next((info for info in self.runs() if info.id == run_id), None)
 
-    def _rows(self) -> list[tuple[RunRow, int]]:
-        rows: list[tuple[RunRow, int]] = self._writer.read(lambda store: store.runs())
-        return rows
+    def outcome(self, request: Request[Out], run_id: str) -> Outcome[Out] | None:
+        """The Outcome of a run that has ended, without running anything; None if it has not, or is not known.
+
+        Args:
+            request: the chain of the run with its arguments, as ``page(7)``.
+            run_id: its id.
+
+        Raises:
+            JournalError: the journal can't be read, or knows the id with another chain or other arguments.
+        """
+        return self.session(request, run_id).known_outcome()
+
+    def create(self) -> None:
+        """Make the file, or the tables, now, and not when they are first used."""
+        self._writer.read(lambda _: None)
+
+    def _rows(self) -> tuple[float, list[tuple[RunRow, int]]]:
+        """The time by the clock of the store, and all runs with the number of their records."""
+        found: tuple[float, list[tuple[RunRow, int]]] = self._writer.read(lambda store: (store.now(), store.runs()))
+        return found
 
     def resume(self, balancer: Balancer, *chains: Any) -> dict[str, Ticket[Any]]:
         """Post each interrupted run again, and return the tickets by ``run_id``.
@@ -164,7 +193,8 @@ class Journal:
             raise ChainDefinitionError(
                 f"`resume` takes a balancer, as in journal.resume(balancer, page); got {short_repr(balancer)}"
             )
-        open_runs = [row for row, _ in self._rows() if _status(row) == "interrupted"]
+        now, rows = self._rows()
+        open_runs = [row for row, _ in rows if _status(row, now) == "interrupted"]
         plans = (*_plans(), *(chain.plan() for chain in chains)) if open_runs else ()
         known = {plan_of(plan): plan for plan in plans}
         requests: dict[str, Request[Any]] = {}
@@ -190,9 +220,10 @@ class Journal:
         Args:
             older_than: in milliseconds or as a ``timedelta``. Runs that have not ended are kept.
         """
-        until = time.time() - seconds(older_than, "older_than", zero=True)
+        age = seconds(older_than, "older_than", zero=True)
 
         def forget(transaction: Transaction) -> int:
+            until = transaction.now - age
             ended = [row.number for row, _ in transaction.store.runs() if row.state in _ENDED and row.updated <= until]
             transaction.store.drop_runs(ended)
             return len(ended)
@@ -216,6 +247,21 @@ class Journal:
         return f"Journal({str(self.path)!r})"
 
 
+def is_address(path: object) -> bool:
+    """Whether it is that of a PostgreSQL database."""
+    return isinstance(path, str) and path.startswith(("postgresql://", "postgres://"))
+
+
+def _postgres_store(dsn: str, synchronous: str) -> tuple[Store, str, str]:
+    """The store, what is shown of its address, and a name for its thread."""
+    if find_spec("psycopg") is None:
+        raise ImportError("a Journal in PostgreSQL needs psycopg: `pip install 'rio-chain[postgres]'`", name="psycopg")
+    from rio_chain.journal._postgres_store import PostgresStore  # noqa: PLC0415 - needs the extra
+
+    store = PostgresStore(dsn, synchronous)
+    return store, store.shown, store.shown.rpartition("/")[2]
+
+
 def _is_path(path: str) -> bool:
     """Whether it can be that of a file."""
     try:
@@ -227,16 +273,16 @@ def _is_path(path: str) -> bool:
 _ENDED = ("succeeded", "failed")
 
 
-def _status(row: RunRow) -> RunStatus:
+def _status(row: RunRow, now: float) -> RunStatus:
     if row.state == "running":
-        return "interrupted" if row.until < time.time() or is_dead(row.owner) else "running"
+        return "interrupted" if row.until < now or is_dead(row.owner) else "running"
     status: Any = row.state
     return status  # type: ignore[no-any-return]
 
 
-def _info(row: RunRow, records: int) -> RunInfo:
+def _info(row: RunRow, records: int, now: float) -> RunInfo:
     created, updated = (datetime.fromtimestamp(at, UTC) for at in (row.created, row.updated))
-    return RunInfo(row.id, _status(row), row.title, created, updated, records, row.owner.partition(" [")[0])
+    return RunInfo(row.id, _status(row, now), row.title, created, updated, records, row.owner.partition(" [")[0])
 
 
 def _plans() -> Iterator[Plan]:

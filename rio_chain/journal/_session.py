@@ -28,6 +28,7 @@ from rio_chain.journal._store import Row, RunRow
 from rio_chain.journal._writer import Call, Job, Put, Transaction, Writer
 from rio_chain.policies._keys import as_given, text_of
 from rio_chain.results._failed import Failed
+from rio_chain.results._outcome import Outcome
 from rio_chain.results._task_record import TaskRecord, record_of, status_of
 
 if TYPE_CHECKING:
@@ -149,6 +150,23 @@ class Session:
             f"{type(error).__name__}: {describe_error(error, str)}"
         )
 
+    def known_outcome(self) -> Outcome[Any] | None:
+        """The Outcome of a run that has ended, without a lease; None if it has not, or is not known.
+
+        Raises:
+            JournalError: the journal can't be read, or knows the id with another chain or other arguments.
+        """
+        known: RunRow | None = self._writer.read(lambda store: store.run(self.run_id))
+        if known is None or known.outcome is None:
+            return None
+        plan, args, kwargs = self._request.given
+        arguments = digest_of((args, dict(kwargs)), self._serializer)
+        self._rerun = False  # a log of another chain can't be read
+        self._check(known, RunRow(self.run_id, plan=plan_of(plan), arguments=arguments))
+        self._known, run = known, Run(plan)
+        found = self.finished(run)
+        return None if found is None or self.times is None else Outcome(plan, run.log, found[0], self.times)
+
     # --- places -------------------------------------------------------------------------------------------------
 
     def _item_text(self, work: Any) -> str:
@@ -267,13 +285,14 @@ class Session:
         if not self._leased:
             return None
         self._leased = False
+        self._writer.ended(self)  # now, as the write may fail: then the lease ends by itself
         stopped = run.stop_error
         if isinstance(stopped, LeaseLost):
-            self._writer.ended(self)
             return None
         error = got.error if type(got) is Failed else stopped
         state = "succeeded" if type(got) is not Failed and stopped is None else "failed"
-        if state == "failed" and status_of(error) == "cancelled":
+        unwritten = isinstance(error, JournalError) and not isinstance(error, NotStorable)
+        if state == "failed" and (unwritten or status_of(error) == "cancelled"):
             state = "interrupted"
         outcome = self._outcome(run, got) if state == "succeeded" or (state == "failed" and self._failures) else None
         notes = self._taken_notes()
@@ -299,6 +318,7 @@ class Session:
 
     def leave(self) -> None:
         """As ``RunJournal.leave``."""
+        self._writer.ended(self)
         job = Call(self._writer.submit, self._give_up)
         if self._virtual:
             job.finish()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,10 @@ class SqliteStore:
             self._opened().execute("BEGIN IMMEDIATE" if write else "BEGIN")
         except (sqlite3.Error, OSError) as error:
             raise self.error_for(error) from None
+
+    def now(self) -> float:
+        """As ``Store.now``: the clock of this machine."""
+        return time.time()
 
     def commit(self) -> None:
         """As ``Store.commit``."""

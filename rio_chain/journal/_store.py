@@ -1,7 +1,7 @@
 """The interface of the place where a journal keeps its runs and records. All of it is synchronous.
 
 The writer calls it inside of transactions: ``begin``, any number of other calls, then ``commit`` or ``rollback``. A
-transaction excludes all other writers, also those of other processes.
+transaction excludes all other writers of the runs that it reads and writes, also those of other processes.
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ class Store(Protocol):
 
     def rollback(self) -> None:
         """Drop it. It raises nothing."""
+
+    def now(self) -> float:
+        """The time at which the transaction began, in seconds since 1970. All who use the store have the same clock."""
+        ...
 
     def run(self, run_id: str) -> RunRow | None:
         """A run by its id."""

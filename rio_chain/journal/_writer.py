@@ -132,7 +132,8 @@ class Transaction:
         self.store = store
         self.lease = lease
         self.rows: dict[int, list[Row]] = {}
-        self.now = time.time()
+        self.began = time.monotonic()
+        self.now = store.now()
         self._checked: dict[int, int] = {}
 
     def check(self, leased: Leased) -> None:
@@ -305,7 +306,7 @@ class Writer:
             else:
                 ended.append((job, None))
         transaction.flush()
-        if time.time() - transaction.now > self.lease / 3:  # it was held up, and its leases may have ended
+        if time.monotonic() - transaction.began > self.lease / 3:  # it was held up, and its leases may have ended
             self.store.rollback()
             return None
         self.store.commit()

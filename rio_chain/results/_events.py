@@ -76,7 +76,7 @@ class Event:
     | kind | when |
     | --- | --- |
     | `request_queued` | a request waits for a slot of its balancer |
-    | `request_rejected` | a balancer has refused a request; `reason` is `full`, `closed` or `saturated` |
+    | `request_rejected` | a request was refused (`full`, `closed`, `saturated`), or a tick (`overlap`, `missed`) |
     | `request_started` | the run begins; reported in the context of the run |
     | `request_ended` | the run has ended, or will never begin; `status`, `error`, `elapsed` |
     | `attempt_started` | a function is about to be called; reported in the context in which it runs |

@@ -175,7 +175,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_committed(small_disk: Path)
         ({"path": ""}, "`path` must be that of a file"),
         ({"path": "a\0b"}, "`path` must be that of a file"),
         ({"path": "\ud800"}, "`path` must be that of a file"),
-        ({"path": "postgresql://host/db"}, "`path` must be that of a file"),
+        ({"path": "mysql://host/db"}, "`path` must be that of a file"),
         ({"lease": 0}, "lease"),
         ({"lease": "soon"}, "lease"),
         ({"on_change": "ignore"}, "'refuse' or 'rerun'"),
@@ -204,3 +204,18 @@ def test_any_number_of_records_is_written(path: Path) -> None:
         expected += [Row(str(i), b"x", f"newer {i}", "{}") for i in range(size // 2)]
         assert sorted(store.records(number)) == sorted(expected)
     store.close()
+
+
+def test_a_run_whose_end_was_not_written_does_not_keep_its_lease(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise JournalError("the disk is away")
+
+    def breaks(text: str) -> str:
+        broken.setattr(journal._writer.store, "begin", fail)
+        return text
+
+    with Journal(path, lease=60_000) as journal:
+        with monkeypatch.context() as broken:
+            outcome = Task(breaks)("four").run(journal=journal, run_id="one")
+            assert type(outcome.error) is JournalError
+        assert journal._writer.active == {}, "nothing renews it"

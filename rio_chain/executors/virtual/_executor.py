@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
+from datetime import UTC, datetime
 from functools import partial
 from math import inf
 from typing import Any, TypeVar, cast
@@ -45,7 +46,8 @@ class VirtualExecutor(Executor):
     moves the clock, at once. Two runs with the same seed are the same, on every machine: the same order, the same
     jitter, the same times. An async function sleeps with ``rio_chain.testing.sleep``.
 
-    All runs on one of these share its clock, which begins at 0.
+    All runs on one of these share its clock, which begins at 0. What it says for the time of day, which schedules use,
+    begins at ``start``.
 
     Args:
         seed: for the random numbers of jitter, and for the order with ``shuffle``. Default 0.
@@ -72,7 +74,9 @@ class VirtualExecutor(Executor):
 
     name = NAME
 
-    def __init__(self, seed: int = 0, *, shuffle: bool = False, fresh: bool = False) -> None:
+    def __init__(
+        self, seed: int = 0, *, shuffle: bool = False, fresh: bool = False, start: datetime | None = None
+    ) -> None:
         given: tuple[Any, Any] = seed, shuffle
         if type(given[0]) is not int:
             raise ChainDefinitionError(f"`seed` must be a whole number; got {short_repr(seed)}")
@@ -82,6 +86,7 @@ class VirtualExecutor(Executor):
         draw, pick = (random.Random(f"{seed}:{what}").random for what in ("draws", "order"))  # noqa: S311 - no secret
         self.loop = VirtualLoop(draw, pick if shuffle else None)
         self.loop.policies = FreshPolicies(old_only=True) if flag(fresh, "fresh") else None
+        self.loop.time_at_zero = _checked_start(start)
 
     @property
     def now(self) -> float:
@@ -94,6 +99,16 @@ class VirtualExecutor(Executor):
 
     def __repr__(self) -> str:
         return f"<VirtualExecutor seed={self._seed}{', shuffled' if self._shuffle else ''}, at {self.now:g} ms>"
+
+
+def _checked_start(start: Any) -> float:
+    if start is None:
+        return datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+    if not isinstance(start, datetime) or start.utcoffset() is None:
+        raise ChainDefinitionError(
+            f"`start` must be a datetime with a time zone: datetime(2026, 3, 29, tzinfo=UTC); got {short_repr(start)}"
+        )
+    return start.timestamp()
 
 
 def run(executor: VirtualExecutor, fn: Callable[[], Awaitable[T]]) -> T:
@@ -240,6 +255,7 @@ class VirtualHost(BlockingHost):
         self._loop = loop
         self._own = own  # whether the loop ends with this host
         self.pool: WorkerPool = loop.pool
+        self.time_at_zero: float | None = loop.time_at_zero
         runtime = VirtualRuntime(loop)
         self.spawned = runtime.spawned
         self.runtime = cast("Runtime", runtime)

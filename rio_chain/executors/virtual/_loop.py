@@ -67,6 +67,7 @@ class VirtualLoop:
 
     def __init__(self, draw: Callable[[], float], pick: Callable[[], float] | None = None) -> None:
         self._at = 0.0
+        self.time_at_zero = 0.0  # seconds since 1970
         self._pick = pick
         self._ready: deque[Callable[[], Any]] = deque()
         self._deadlines = Deadlines[Timer]()
