@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import psycopg
 import pytest
-from extras.queue.jobs_of_tests import WHERE, note
+from extras.queue.jobs_of_tests import WHERE, note, notes
 from extras.queue.kill_loop import count, kill_loop
+from extras.queue.ticking import numbers, ticks
 from waiting import eventually
 
 from rio_chain.contrib._queue_schedules import tick_all
@@ -21,10 +23,12 @@ def test_all_runs_end_while_workers_are_killed(queue: DurableQueue, workers: Any
     assert count("status = 'succeeded'") >= 58, "three deaths of one run are possible, and rare"
 
 
-def ticks() -> list[str]:
-    with psycopg.connect(WHERE[0], autocommit=True) as connection:
-        query = "SELECT run_id FROM rio_chain_runs WHERE schedule IS NOT NULL ORDER BY run_id"
-        return [run_id for (run_id,) in connection.execute(query).fetchall()]
+def test_two_workers_that_start_at_one_moment_repeat_nothing(queue: DurableQueue, workers: Any) -> None:
+    tickets = [queue.post(note(f"run-{number}", 1)) for number in range(60)]
+    for _ in range(2):
+        workers.start("--workers", "4")
+    assert [ticket.wait(30_000).deaths for ticket in tickets] == [0] * 60, workers.logs()
+    assert Counter(name for name, _ in notes("begins")) == {f"run-{number}": 1 for number in range(60)}
 
 
 def test_three_processes_post_each_tick_once(
@@ -38,15 +42,8 @@ def test_three_processes_post_each_tick_once(
         process.terminate()
     for process in workers.processes:
         assert process.wait(20) == 0, workers.logs()
-    seen = [round(seconds(run_id) * 5) for run_id in ticks()]
+    seen = numbers(0.2)
     assert seen == list(range(seen[0], seen[0] + len(seen))), "none twice, and none left out"
-
-
-def seconds(run_id: str) -> float:
-    with psycopg.connect(WHERE[0], autocommit=True) as connection:
-        found = connection.execute("SELECT extract(epoch FROM %s::timestamptz)", (run_id.partition("@")[2],)).fetchone()
-        assert found is not None
-        return float(found[0])
 
 
 def set_last_tick(at: float) -> None:
