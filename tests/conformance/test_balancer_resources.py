@@ -140,10 +140,11 @@ async def test_a_call_that_needs_much_is_not_overtaken_for_ever(world: World) ->
     small, large = Task(held.fetch).resources(gpu=1), Task(held.fetch).resources(gpu=2)
     async with world.balancer(workers=30, resources={"gpu": 2}) as balancer:
         tickets: list[Ticket[Any]] = []
-        for task, name, calls in [(small, "a", 0), (small, "b", 0), (small, "c", 1), (large, "large", 2)]:
+        posts = [(small, "a", 1, 0), (small, "b", 2, 0), (small, "c", 2, 1), (large, "large", 2, 2)]
+        for task, name, begun, calls in posts:
             tickets.append(balancer.post(task(name)))
             await world.until(partial(queued, balancer, calls))
-            await world.until(lambda: held.order)
+            await world.until(lambda begun=begun: len(held.order) == begun)
         tickets += [balancer.post(small("late")) for _ in range(9)]
         held.gate.open()
         for ticket in tickets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
@@ -39,6 +40,10 @@ class MemoryStore:
     def rollback(self) -> None:
         """As ``Store.rollback``."""
         raise AssertionError("nothing fails in memory")
+
+    def now(self) -> float:
+        """As ``Store.now``."""
+        return time.time()
 
     def run(self, run_id: str) -> RunRow | None:
         """As ``Store.run``."""
