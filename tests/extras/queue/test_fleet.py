@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from extras.queue.jobs_of_tests import WHERE, note, notes
-from extras.queue.kill_loop import count, kill_loop
+from extras.queue.kill_loop import count, kept, kill_loop
 from extras.queue.ticking import numbers, ticks
 from waiting import eventually
 
@@ -29,6 +30,25 @@ def test_two_workers_that_start_at_one_moment_repeat_nothing(queue: DurableQueue
         workers.start("--workers", "4")
     assert [ticket.wait(30_000).deaths for ticket in tickets] == [0] * 60, workers.logs()
     assert Counter(name for name, _ in notes("begins")) == {f"run-{number}": 1 for number in range(60)}
+
+
+def test_a_worker_that_is_stopped_for_twice_its_lease_writes_nothing(queue: DurableQueue, workers: Any) -> None:
+    lease = 600
+    first = workers.start("--workers", "4", lease=lease)
+    tickets = [queue.post(note(f"run-{number}", 300)) for number in range(4)]
+    eventually(lambda: len(notes("begins")) == 4)
+    first.send_signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    workers.start("--workers", "4", lease=lease)
+    outcomes = [ticket.wait(30_000) for ticket in tickets]
+    assert [outcome.deaths for outcome in outcomes] == [1] * 4, workers.logs()
+    eventually(lambda: time.monotonic() - stopped > 2 * lease / 1000)
+    before = kept()
+    first.send_signal(signal.SIGCONT)
+    eventually(lambda: [pid for _, pid in notes("ends")].count(first.pid) == 4)
+    first.terminate()  # it has tried to write by the time it has ended
+    assert first.wait(20) == 0
+    assert kept() == before
 
 
 def test_three_processes_post_each_tick_once(
