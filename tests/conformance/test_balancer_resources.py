@@ -351,3 +351,16 @@ async def test_observers_see_the_wait(world: World) -> None:
             assert (await ticket).ok
     (waited,) = [event for event in events if event.kind == "limit_waited"]
     assert (waited.task, waited.policy) == ("train", "gpu, memory")
+
+
+async def test_a_close_ends_the_calls_that_wait(world: World) -> None:
+    held = Held(world)
+    task = Task(held.fetch).resources(gpu=1)
+    async with world.balancer(workers=5, resources={"gpu": 1}) as balancer:
+        tickets = [balancer.post(task(k)) for k in range(4)]
+        await world.until(lambda: len(held.order) == 1)
+        await world.until(partial(queued, balancer, 3))
+        await balancer.aclose(grace=0)
+        for ticket in tickets:
+            assert type((await ticket).error) is TicketCancelled
+    assert (len(held.order), used(balancer), waiting(balancer)) == (1, 0, 0)
