@@ -38,7 +38,7 @@ class UnknownRun(RioError, LookupError):
 
 
 class RunFailed(RioError):
-    """A run has failed, perhaps in another process. This stands for the error that it ended with.
+    """A run has failed, perhaps in another process. This replaces the error that it ended with.
 
     Attributes:
         kind: the class of the error, with its module.

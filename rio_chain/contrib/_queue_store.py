@@ -1,4 +1,4 @@
-"""The tables of a durable queue: what is posted, who may write, and how each run has ended. All of it blocks.
+"""The tables of a durable queue: what is posted, which worker may write, and how each run has ended. All of it blocks.
 
 procrastinate delivers jobs to workers and knows which workers live. It does not check who ends a job: a worker that was
 stopped for long and goes on ends the job of the worker that took over. So a run has a row of its own here, with the
